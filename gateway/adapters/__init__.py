@@ -1,0 +1,1 @@
+"""TOUCH: the only modules that meet the outside world."""
