@@ -357,4 +357,6 @@ class Stopped(Signal):
 
 def catalogue() -> Iterator[type[Signal]]:
     """Every kind of signal, in the order of this file."""
-    yield from Signal.__subclasses__()
+    for value in globals().values():
+        if isinstance(value, type) and issubclass(value, Signal) and value is not Signal:
+            yield value
