@@ -120,6 +120,16 @@ def each_setting(section: type[BaseModel], path: str = "") -> Iterator[tuple[str
             yield inner, field
 
 
+def section_meaning(settings: type[BaseModel], path: str) -> str:
+    """What the section at `path` is for: the first line of its docstring."""
+    kind: Any = settings
+    for part in path.split("."):
+        kind = get_args(kind)[1] if part == "<name>" else kind.model_fields[part].annotation
+    if get_origin(kind) is dict:
+        kind = get_args(kind)[1]
+    return str(kind.__doc__).splitlines()[0]
+
+
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 

@@ -1,0 +1,159 @@
+"""The command line: parses arguments, nothing else.
+
+Every command imports what it needs when it is called, so that `gateway --help` answers at once.
+A wrong configuration is one sentence per fault on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+WRONG_CONFIGURATION = 2
+
+# Plain help: loading rich for its frames would cost more than everything else in `--help`.
+# Plain tracebacks too, since rich ones print local variables, and those hold secrets.
+app = typer.Typer(
+    name="gateway",
+    help="Job results from Kafka reach AWS CodePipeline once, in order, soon.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+simulate = typer.Typer(
+    help="Run a real Kafka or a simulated CodePipeline here.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(simulate, name="simulate")
+
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="YAML file with settings (also GATEWAY_CONFIG)."),
+]
+
+
+def main() -> None:
+    """The console script. Never returns: exits with the command's code."""
+    app(prog_name="gateway")
+
+
+@app.command()
+def run(
+    config: Config = None,
+    shadow: Annotated[
+        bool,
+        typer.Option(help="Validate and report from a group of its own; call and commit nothing."),
+    ] = False,
+) -> None:
+    """Deliver job results until told to stop."""
+    settings = _settings(config)
+    from gateway.commands import run as command
+
+    _exit(command.run(settings, shadow=shadow))
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Tell every fault of the configuration. Calls nobody."""
+    settings = _settings(config)
+    from gateway.commands import check as command
+
+    _exit(command.run(settings))
+
+
+@app.command()
+def explain(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Events, one a line or one document.")
+    ] = "-",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event.")] = False,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A record header, as often as needed."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Tell what each event would become, or why not."""
+    from gateway.commands import explain as command
+
+    _exit(command.run(file, as_json=as_json, headers=header or [], config=config))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the events."""
+    from gateway.commands import schema as command
+
+    _exit(command.run())
+
+
+@app.command()
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of Markdown.")] = False,
+    signals: Annotated[
+        bool, typer.Option("--signals", help="The reference of logs and metrics instead.")
+    ] = False,
+) -> None:
+    """Print the reference of settings, or of signals."""
+    from gateway.commands import settings as command
+
+    _exit(command.run(as_json=as_json, signals=signals))
+
+
+@app.command()
+def init(
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write; standard output without.")
+    ] = None,
+) -> None:
+    """Write a commented configuration to start from."""
+    from gateway.commands import init as command
+
+    _exit(command.run(file))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from gateway.commands import version as command
+
+    _exit(command.run())
+
+
+@app.command()
+def demo(
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs that end.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same workload.")] = 1,
+    crash: Annotated[bool, typer.Option(help="Kill the gateway half way.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
+) -> None:
+    """See the product in a minute, a crash included."""
+    from gateway.commands import demo as command
+
+    _exit(command.run(jobs=jobs, seed=seed, crash=crash, as_json=as_json))
+
+
+def _settings(config: str | None) -> Settings:
+    """The settings, or the end of the process with a sentence for each fault."""
+    import os
+
+    from gateway.config import ConfigurationError, load
+
+    try:
+        return load(config, os.environ)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)
