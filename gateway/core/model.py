@@ -2,7 +2,7 @@
 
 Shapes of a record's way:
 
-    Record -> JobResult | Rejection | Skipped -> (attempts: Failure | None) -> Outcome (+ DeadLetter)
+    Record -> JobResult | Rejection | Skipped -> attempts: Failure | None -> Outcome (+ DeadLetter)
 
 Times are seconds since the epoch as floats unless the name says otherwise.
 """

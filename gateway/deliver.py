@@ -1,0 +1,302 @@
+"""One job result -> its outcome: lane, known ending, room, attempts, verdicts.
+
+The way of a delivery, which stays the head of its lane until it has ended:
+
+    admit ─► lane ─► head ─► known ending? ─► ready ─► room ─► attempt ─► step ─► end
+                                                ▲                          │
+                                                └──── held, or retried ────┘
+
+Everything but the attempt itself is synchronous: no state is read and written on two sides of an
+await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from gateway.core.endings import Endings
+from gateway.core.lanes import Lanes
+from gateway.core.model import Certainty, Failure, OutcomeKind, Verdict
+from gateway.core.retry import verdict as verdict_of
+from gateway.core.room import Room
+from gateway.core.signals import AttemptEnded, RetryScheduled
+from gateway.core.steps import (
+    UNPROVEN,
+    Circumstances,
+    DeliveryRules,
+    End,
+    Hold,
+    Retry,
+    Step,
+    next_step,
+)
+from gateway.lineup import Delivery, Lineup
+from gateway.ports import CodePipeline, SignalSink, WallClock
+from gateway.settle import Settlement
+
+_THE_ACCOUNT_IS_WELL = frozenset({Verdict.ENDED, Verdict.UNKNOWN_JOB, Verdict.EVENT_FAULT})
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Time, chance and the operator's ear. Durations are measured by the event loop's clock."""
+
+    wall: WallClock
+    random: Random
+    signals: SignalSink
+
+
+class Deliveries:
+    """All deliveries of one assignment; a new assignment gets a new object.
+
+    Results of one (target, job) are attempted one after the other in the order of admission, also
+    through retries. After `stop` no attempt begins; calls under way end as they would have.
+    """
+
+    def __init__(
+        self,
+        codepipeline: CodePipeline,
+        rooms: Mapping[str, Room],
+        endings: Endings,
+        settlement: Settlement,
+        rules: DeliveryRules,
+        world: World,
+    ) -> None:
+        self._codepipeline = codepipeline
+        self._lineups = {
+            target: Lineup(target, room, world.signals) for target, room in rooms.items()
+        }
+        self._endings = endings
+        self._settlement = settlement
+        self._rules = rules
+        self._world = world
+        self._lanes: Lanes[Delivery] = Lanes()
+        self._retries: dict[int, asyncio.TimerHandle] = {}
+        self._probes: dict[str, asyncio.TimerHandle] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._calling: set[int] = set()
+        self._is_stopped = False
+
+    @property
+    def lanes(self) -> int:
+        return len(self._lanes)
+
+    def admit(self, delivery: Delivery) -> None:
+        """Begins the delivery. Never waits."""
+        if self._lanes.append(delivery.lane, delivery):
+            self._to_the_head(delivery)
+
+    def nudge(self) -> None:
+        """Begins whatever may begin. A belt: a room may have been freed by a call of an earlier
+        assignment, which wakes nobody here."""
+        for lineup in self._lineups.values():
+            self._begin_attempts(lineup)
+
+    def stop(self) -> None:
+        """Begins no more attempts and forgets what has none under way: those records stay
+        unsettled and will be read again."""
+        self._is_stopped = True
+        for timer in (*self._retries.values(), *self._probes.values()):
+            timer.cancel()
+        self._retries.clear()
+        for delivery in self._lanes:
+            if id(delivery) not in self._calling:
+                self._settlement.forget(delivery.size_bytes)
+
+    async def wait_calls(self) -> None:
+        """Returns when no call is under way. Each is bounded by the attempt time-out."""
+        while self._calls:
+            await asyncio.wait(self._calls)
+
+    def is_at_rest(self) -> bool:
+        """Nothing is left but what a halt holds."""
+        lineups = self._lineups.values()
+        held = sum(lineup.held() for lineup in lineups)
+        return not self._calls and not self._retries and sum(map(len, lineups)) <= held
+
+    def statistics(self) -> dict[str, int]:
+        return {
+            "lanes": len(self._lanes),
+            "waiting": self._lanes.items,
+            "calls": len(self._calling),
+            "waiting_retries": len(self._retries),
+            "held": sum(lineup.held() for lineup in self._lineups.values()),
+        }
+
+    # -- the way of one delivery ----------------------------------------------------------------
+
+    def _to_the_head(self, head: Delivery | None) -> None:
+        """Known ending? Exact repeats and redeliveries end here, without a call."""
+        while head is not None:
+            if not self._is_known(head):
+                lineup = self._lineups[head.target]
+                lineup.append(head)
+                self._begin_attempts(lineup)
+                return
+            head = self._lanes.finish_head(head.lane)
+
+    def _is_known(self, delivery: Delivery) -> bool:
+        ending = self._endings.of(delivery.target, delivery.result.job_id)
+        if ending is None:
+            return False
+        if ending.source is not None and ending.source == delivery.record.source:
+            self._settlement.settle(delivery.ticket, delivery.size_bytes)
+            return True
+        if ending.digest is not None and ending.digest == delivery.result.digest:
+            self._settlement.end(delivery, End(OutcomeKind.DUPLICATE), None)
+            return True
+        return False
+
+    def _begin_attempts(self, lineup: Lineup) -> None:
+        while not self._is_stopped and (delivery := lineup.take(self._now())):
+            call = asyncio.create_task(self._attempts(lineup, delivery))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        self._await_probe(lineup)
+
+    async def _attempts(self, lineup: Lineup, delivery: Delivery | None) -> None:
+        """Attempts one delivery after the other for as long as there are any: a task for each
+        would cost 10 µs."""
+        while delivery is not None:
+            self._calling.add(id(delivery))
+            delivery.tries.attempts += 1
+            began = self._now()
+            try:
+                failure = await self._codepipeline.put(delivery.target, delivery.result)
+                self._after_attempt(lineup, delivery, failure, began)
+            finally:
+                self._calling.discard(id(delivery))
+                lineup.room.leave()
+            if self._is_stopped:
+                return
+            delivery = lineup.take(self._now())
+            self._begin_attempts(lineup)
+
+    def _after_attempt(
+        self, lineup: Lineup, delivery: Delivery, failure: Failure | None, began: float
+    ) -> None:
+        verdict = None if failure is None else verdict_of(failure)
+        self._report(delivery, failure, verdict, self._now() - began)
+        if failure is None or verdict is None:
+            self._accepted(lineup, delivery, began)
+            return
+        step = self._step_after(lineup, delivery, failure, verdict, began)
+        match step:
+            case End():
+                self._end(delivery, step, failure)
+            case Retry():
+                self._retry(lineup, delivery, step, failure)
+            case Hold():
+                self._hold(lineup, delivery, step, failure, began)
+
+    def _accepted(self, lineup: Lineup, delivery: Delivery, began: float) -> None:
+        lineup.room.grow()
+        self._endings.learn_accepted(delivery.target, delivery.result, None)
+        lineup.answered_well(delivery, began, is_proven=True, now=self._now())
+        self._end(delivery, End(OutcomeKind.ACCEPTED), None)
+
+    def _step_after(
+        self,
+        lineup: Lineup,
+        delivery: Delivery,
+        failure: Failure,
+        verdict: Verdict,
+        began: float,
+    ) -> Step:
+        now = self._now()
+        if verdict in (Verdict.PRESSURE, Verdict.UNEXPECTED):
+            lineup.room.shrink(began, now)
+        if verdict is Verdict.ENDED:
+            self._endings.prove(delivery.target)
+        circumstances = self._circumstances(delivery, lineup.room)
+        step = next_step(failure, verdict, delivery.tries, circumstances, self._rules)
+        if verdict in _THE_ACCOUNT_IS_WELL and step != Hold(UNPROVEN):
+            is_proven = self._endings.is_proven(delivery.target)
+            lineup.answered_well(delivery, began, is_proven, now)
+        if not isinstance(step, Hold):
+            lineup.probe_was_inconclusive(delivery, began, now)
+        return step
+
+    def _circumstances(self, delivery: Delivery, room: Room) -> Circumstances:
+        accepted_since = room.accepted - delivery.target_accepted_before
+        delivery.target_accepted_before = room.accepted
+        wall = self._world.wall()
+        return Circumstances(
+            claim=delivery.result.claim,
+            ending=self._endings.of(delivery.target, delivery.result.job_id),
+            is_target_proven=self._endings.is_proven(delivery.target),
+            is_target_accepting=delivery.tries.attempts > 1 and accepted_since > 0,
+            may_be_tried_before=delivery.may_be_tried_before,
+            age_seconds=wall - delivery.record.timestamp,
+            seconds_left=delivery.deadline - wall,
+            chance=self._world.random.random(),
+        )
+
+    # -- the three steps ------------------------------------------------------------------------
+
+    def _end(self, delivery: Delivery, end: End, failure: Failure | None) -> None:
+        """Ended: the next result of the job may go at once, the ticket settles when durable."""
+        is_acceptance = end.kind is OutcomeKind.ACCEPTED and end.certainty is Certainty.CONFIRMED
+        if end.kind in (OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_ENDED) and not is_acceptance:
+            self._endings.learn_ended(delivery.target, delivery.result.job_id, None)
+        self._settlement.end(delivery, end, failure)
+        if not self._is_stopped:
+            self._to_the_head(self._lanes.finish_head(delivery.lane))
+
+    def _retry(self, lineup: Lineup, delivery: Delivery, retry: Retry, failure: Failure) -> None:
+        if self._is_stopped:
+            self._settlement.forget(delivery.size_bytes)
+            return
+        self._world.signals.emit(
+            RetryScheduled(
+                delivery.target,
+                retry.why,
+                delivery.result.job_id,
+                failure.code,
+                delivery.tries.attempts,
+                retry.delay_seconds,
+            )
+        )
+        self._retries[id(delivery)] = asyncio.get_running_loop().call_later(
+            retry.delay_seconds, self._line_up_again, lineup, delivery
+        )
+
+    def _line_up_again(self, lineup: Lineup, delivery: Delivery) -> None:
+        del self._retries[id(delivery)]
+        lineup.append(delivery)
+        self._begin_attempts(lineup)
+
+    def _hold(
+        self, lineup: Lineup, delivery: Delivery, hold: Hold, failure: Failure, began: float
+    ) -> None:
+        lineup.hold(delivery, hold.why, failure.code, began, self._now())
+        if self._is_stopped:
+            self._settlement.forget(delivery.size_bytes)
+            return
+        lineup.append(delivery)
+
+    def _await_probe(self, lineup: Lineup) -> None:
+        """Come back when the next canary may go."""
+        next_probe = lineup.next_probe()
+        if next_probe is None or self._is_stopped:
+            return
+        if (earlier := self._probes.get(lineup.target)) is not None:
+            earlier.cancel()
+        self._probes[lineup.target] = asyncio.get_running_loop().call_at(
+            next_probe, self._begin_attempts, lineup
+        )
+
+    def _report(
+        self, delivery: Delivery, failure: Failure | None, verdict: Verdict | None, seconds: float
+    ) -> None:
+        operation = delivery.result.operation
+        code = "" if failure is None else failure.code
+        self._world.signals.emit(
+            AttemptEnded(delivery.target, operation, verdict or "accepted", seconds, code)
+        )
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,120 @@
+"""Who is attempted next at one target: ready heads of lanes, halts, canaries."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from gateway.core.model import JobResult, Operation, Record
+from gateway.core.room import Halt, Room
+from gateway.core.signals import TargetHalted, TargetResumed
+from gateway.core.steps import UNPROVEN, Tries
+from gateway.core.watermark import Ticket
+from gateway.ports import SignalSink
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One job result on its way to one target."""
+
+    result: JobResult
+    record: Record
+    ticket: Ticket
+    size_bytes: int
+    target: str
+    deadline: float
+    """Past it no further attempt is made; the first one always is."""
+    may_be_tried_before: bool
+    """An earlier owner of the partition may have called for this record."""
+    tries: Tries = field(default_factory=Tries)
+    target_accepted_before: int = 0
+
+    @property
+    def lane(self) -> tuple[str, str]:
+        return (self.target, self.result.job_id)
+
+
+class Lineup:
+    """Heads of lanes that wait for room at one target, oldest first among those that may go.
+
+    Of a halted operation nobody goes but one canary at a time, when its time has come; another
+    delivery each time, because those that come back go to the end. The room is shared with the
+    lineups of earlier assignments, whose last calls still occupy it.
+    """
+
+    def __init__(self, target: str, room: Room, signals: SignalSink) -> None:
+        self.target = target
+        self.room = room
+        self._signals = signals
+        self._arrivals = 0
+        self._ready: dict[Operation, deque[tuple[int, Delivery]]] = {
+            operation: deque() for operation in Operation
+        }
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ready.values()))
+
+    def held(self) -> int:
+        """Heads whose operation is halted."""
+        return sum(len(self._ready[operation]) for operation in self.room.halts())
+
+    def append(self, delivery: Delivery) -> None:
+        self._arrivals += 1
+        self._ready[delivery.result.operation].append((self._arrivals, delivery))
+
+    def take(self, now: float) -> Delivery | None:
+        """The next delivery to attempt, which holds a place in the room from here on, or None."""
+        if not self.room.has_place():
+            return None
+        waiting = [
+            queue for operation, queue in self._ready.items() if self._may_go(operation, now)
+        ]
+        if not waiting:
+            return None
+        _, delivery = min(waiting, key=_arrival).popleft()
+        if self.room.halted(delivery.result.operation):
+            self.room.begin_probe(delivery.result.operation)
+        self.room.enter()
+        return delivery
+
+    def hold(self, delivery: Delivery, why: str, code: str, began: float, now: float) -> None:
+        """The account is in trouble: halt the operation, or keep it halted."""
+        operation = delivery.result.operation
+        if self.room.halt(operation, why, code, now):
+            self._signals.emit(TargetHalted(self.target, operation, why, code))
+        else:
+            self.probe_was_inconclusive(delivery, began, now)
+
+    def answered_well(self, delivery: Delivery, began: float, is_proven: bool, now: float) -> None:
+        """An answer that a healthy account gives: the halt is over, if the call was begun since.
+        A halt for want of proof ends with the first proof, whatever operation brings it."""
+        for operation, halt in self.room.halts().items():
+            is_ours = operation is delivery.result.operation and began >= halt.since
+            if is_proven if halt.why == UNPROVEN else is_ours:
+                self.room.resume(operation)
+                self._signals.emit(TargetResumed(self.target, operation, now - halt.since))
+
+    def probe_was_inconclusive(self, delivery: Delivery, began: float, now: float) -> None:
+        """If this was the canary: the next one goes later."""
+        halt = self.room.halted(delivery.result.operation)
+        if halt is not None and halt.is_probing and began >= halt.since:
+            self.room.probe_failed(delivery.result.operation, now)
+
+    def next_probe(self) -> float | None:
+        """When the next canary may go, or None if nothing is halted that waits for one."""
+        times = [
+            halt.next_probe
+            for operation, halt in self.room.halts().items()
+            if self._ready[operation] and not halt.is_probing
+        ]
+        return min(times, default=None)
+
+    def _may_go(self, operation: Operation, now: float) -> bool:
+        if not self._ready[operation]:
+            return False
+        halt: Halt | None = self.room.halted(operation)
+        return halt is None or (not halt.is_probing and halt.next_probe <= now)
+
+
+def _arrival(queue: deque[tuple[int, Delivery]]) -> int:
+    return queue[0][0]

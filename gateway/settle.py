@@ -1,0 +1,179 @@
+"""How a record comes to rest: durable first, settled second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.core.backpressure import Backpressure
+from gateway.core.endings import Endings
+from gateway.core.model import (
+    Certainty,
+    DeadLetter,
+    Failure,
+    Outcome,
+    OutcomeKind,
+    Reason,
+)
+from gateway.core.signals import DeliveryConflicted, DeliveryDeadLettered, DeliveryEnded
+from gateway.core.steps import End
+from gateway.core.watermark import Ticket
+from gateway.lineup import Delivery
+from gateway.ports import DeadLetterLog, OutcomeLog, SignalSink, WallClock
+
+
+class Settlement:
+    """No ticket settles before its outcome and, if there is one, its dead letter are durable.
+
+        dead letter ─► acknowledged ─► outcome ─► acknowledged ─► ticket settles ─► budget freed
+
+    If a write waits, its record stays unsettled: visible, never lost.
+    """
+
+    def __init__(
+        self,
+        outcomes: OutcomeLog,
+        dead_letters: DeadLetterLog,
+        backpressure: Backpressure,
+        endings: Endings,
+        signals: SignalSink,
+        wall: WallClock,
+    ) -> None:
+        self._outcomes = outcomes
+        self._dead_letters = dead_letters
+        self._backpressure = backpressure
+        self._endings = endings
+        self._signals = signals
+        self._wall = wall
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def open(self) -> int:
+        """Records that have ended and whose end is not durable yet."""
+        return self._open
+
+    def begin(self, size_bytes: int) -> None:
+        """A record of this size occupies memory from now on."""
+        self._backpressure.take(size_bytes)
+
+    def forget(self, size_bytes: int) -> None:
+        """A record that is not settled leaves memory; it will be read again."""
+        self._backpressure.give_back(size_bytes)
+
+    def settle(self, ticket: Ticket, size_bytes: int) -> None:
+        """For a record that needs neither outcome nor dead letter."""
+        ticket.settle()
+        self._backpressure.give_back(size_bytes)
+
+    def end(self, delivery: Delivery, end: End, failure: Failure | None) -> None:
+        """A delivery has ended: publish how, and settle it."""
+        outcome = _outcome(delivery, end, self._wall())
+        code = failure.code if failure else ""
+        self._report(delivery, outcome, code)
+        if end.reason is not None:
+            letter = _dead_letter(delivery, outcome, end.reason, code)
+            self.dead_letter(letter, outcome, delivery.ticket, delivery.size_bytes)
+            return
+        self._publish(
+            outcome,
+            delivery.ticket,
+            delivery.size_bytes,
+            lambda: self._remember_source(delivery, end),
+        )
+
+    def dead_letter(
+        self, letter: DeadLetter, outcome: Outcome, ticket: Ticket, size_bytes: int
+    ) -> None:
+        """The outcome is written after its dead letter is durable."""
+        self._opened()
+
+        def durable() -> None:
+            self._publish(outcome, ticket, size_bytes)
+            self._closed()
+
+        self._dead_letters.append(letter, durable)
+
+    async def wait_durable(self) -> None:
+        """Returns when everything that has ended is durable and settled."""
+        await self._idle.wait()
+
+    def _publish(
+        self,
+        outcome: Outcome,
+        ticket: Ticket,
+        size_bytes: int,
+        when_durable: Callable[[], None] | None = None,
+    ) -> None:
+        self._opened()
+
+        def durable() -> None:
+            if when_durable is not None:
+                when_durable()
+            self.settle(ticket, size_bytes)
+            self._closed()
+
+        self._outcomes.append(outcome, durable)
+
+    def _remember_source(self, delivery: Delivery, end: End) -> None:
+        """Only now: a redelivery is settled in silence, so its outcome must be durable."""
+        source = delivery.record.source
+        if end.kind is OutcomeKind.ACCEPTED and end.certainty is Certainty.CONFIRMED:
+            self._endings.learn_accepted(delivery.target, delivery.result, source)
+        elif end.kind in (OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_ENDED):
+            self._endings.learn_ended(delivery.target, delivery.result.job_id, source)
+
+    def _report(self, delivery: Delivery, outcome: Outcome, code: str) -> None:
+        emit = self._signals.emit
+        source, target, job_id = outcome.source, delivery.target, delivery.result.job_id
+        seconds = max(0.0, outcome.time - delivery.record.timestamp)
+        tries = outcome.attempts
+        emit(DeliveryEnded(outcome.kind, outcome.certainty, target, source, job_id, tries, seconds))
+        if outcome.kind is OutcomeKind.CONFLICT:
+            emit(DeliveryConflicted(source, target, job_id))
+        if outcome.reason is not None:
+            emit(DeliveryDeadLettered(source, target, job_id, outcome.reason, code, tries))
+
+    def _opened(self) -> None:
+        self._open += 1
+        self._idle.clear()
+
+    def _closed(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._idle.set()
+
+
+def _outcome(delivery: Delivery, end: End, time: float) -> Outcome:
+    result = delivery.result
+    return Outcome(
+        kind=end.kind,
+        certainty=end.certainty,
+        source=delivery.record.source,
+        time=time,
+        target=delivery.target,
+        job_id=result.job_id,
+        operation=result.operation,
+        claim=result.claim,
+        reason=end.reason,
+        attempts=delivery.tries.attempts,
+        digest=result.digest,
+        traceparent=result.traceparent,
+    )
+
+
+def _dead_letter(delivery: Delivery, outcome: Outcome, reason: Reason, code: str) -> DeadLetter:
+    return DeadLetter(
+        record=delivery.record,
+        reason=reason,
+        explanation=f"{outcome.operation} was not accepted: {code}",
+        time=outcome.time,
+        stage="deliver",
+        target=delivery.target,
+        job_id=outcome.job_id,
+        operation=outcome.operation,
+        error_code=code or None,
+        attempts=outcome.attempts,
+        is_ambiguous=delivery.tries.was_last_unknown,
+    )
