@@ -124,7 +124,7 @@ class Outcomes(Section):
 
     topic: Topic = _setting("job-results.outcomes", "Topic of the outcomes; only we write it.")
     write_timeout_seconds: Number = _setting(
-        10, "A write of an outcome or dead letter that takes longer is made again.", 0.1, 300
+        10, "How long leaving waits for outcomes and dead letters to be written.", 0.1, 300
     )
 
 
@@ -199,9 +199,10 @@ class Retry(Section):
         max_length=10,
     )
     young_seconds: Number = _setting(60, "Age up to which a result counts as young.", 0, 3600)
-    probe_seconds: Number = _setting(
-        15, "Time between two calls of the canary while an account is in trouble.", 0.05, 3600
+    probe_first_seconds: Number = _setting(
+        1, "Time until the first probe of a halted account; it doubles.", 0.01, 3600
     )
+    probe_cap_seconds: Number = _setting(30, "Time between two probes at most.", 0.01, 3600)
 
 
 class Endings(Section):
@@ -407,6 +408,21 @@ def _time_contradictions(s: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("kafka.rebalance", "shutdown", "aws"),
             "kafka.rebalance_timeout_seconds: must be more than shutdown.drain_seconds and "
             "aws.attempt_timeout_seconds together",
+        )
+    if s.kafka.rebalance_timeout_seconds <= (
+        s.aws.attempt_timeout_seconds
+        + s.outcomes.write_timeout_seconds
+        + s.kafka.commit_timeout_seconds
+    ):
+        yield (
+            ("kafka.rebalance", "kafka.commit_timeout", "outcomes", "aws"),
+            "kafka.rebalance_timeout_seconds: must be more than aws.attempt_timeout_seconds, "
+            "outcomes.write_timeout_seconds and kafka.commit_timeout_seconds together",
+        )
+    if s.retry.probe_first_seconds > s.retry.probe_cap_seconds:
+        yield (
+            ("retry.probe",),
+            "retry.probe_first_seconds: must be at most retry.probe_cap_seconds",
         )
     if s.retry.base_seconds > s.retry.cap_seconds:
         yield (("retry.base", "retry.cap"), "retry.base_seconds: must be at most retry.cap_seconds")

@@ -12,7 +12,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 
-from gateway.config import Kafka, Settings, Target
+from gateway.config import Kafka, Settings
 
 
 class Unusable(Exception):
@@ -60,26 +60,12 @@ def _topics(settings: Settings) -> Iterator[str]:
 
 
 def _targets(settings: Settings) -> Iterator[str]:
-    faults = []
     for name, target in settings.targets.items():
-        region = target.region or _ambient_region(target.profile)
-        if region is None:
-            faults.append(f"targets.{name}.region: must be set, since AWS_REGION is not")
-        role = f", role {target.role_arn}" if target.role_arn else ""
-        endpoint = f", endpoint {target.endpoint}" if target.endpoint else ""
-        yield f"target {name}: region {region}{role}{endpoint}"
-    if faults:
-        raise Unusable("; ".join(faults))
-
-
-def _ambient_region(profile: str | None) -> str | None:
-    """The region that an AWS client would take, asked of botocore only if it has to be."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region:
-        return region
-    from gateway.adapters.aws_clients import ambient_region
-
-    return ambient_region(profile)
+        parts = [f"region {target.region or 'ambient'}"]
+        parts += [f"role {target.role_arn}"] if target.role_arn else []
+        parts += [f"profile {target.profile}"] if target.profile else []
+        parts += [f"endpoint {target.endpoint}"] if target.endpoint else []
+        yield f"target {name}: {', '.join(parts)}"
 
 
 def _keys(settings: Settings) -> Iterator[str]:
