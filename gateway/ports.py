@@ -100,7 +100,7 @@ class CodePipeline(Protocol):
 class OutcomeLog(Protocol):
     """The outcomes topic."""
 
-    def append(self, outcome: Outcome, when_durable: Callable[[], None]) -> None:
+    def append(self, outcome: Outcome, when_durable: Callable[[], None], /) -> None:
         """Calls `when_durable` exactly once, after the broker has acknowledged the outcome, from
         the event loop, never from within `append`. Tries for ever; waits when brokers are gone.
         """
@@ -112,7 +112,7 @@ class OutcomeLog(Protocol):
 class DeadLetterLog(Protocol):
     """The dead-letter topic. Same promise as OutcomeLog."""
 
-    def append(self, dead_letter: DeadLetter, when_durable: Callable[[], None]) -> None: ...
+    def append(self, dead_letter: DeadLetter, when_durable: Callable[[], None], /) -> None: ...
 
     def pending(self) -> int: ...
 
