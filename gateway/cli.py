@@ -141,6 +141,79 @@ def demo(
     _exit(command.run(jobs=jobs, seed=seed, crash=crash, as_json=as_json))
 
 
+@simulate.command(name="codepipeline")
+def simulate_codepipeline(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8090,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Jobs to make; their success events are printed.")
+    ] = 0,
+    third_party: Annotated[bool, typer.Option(help="Make third-party jobs.")] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Life of the jobs made.")
+    ] = 86_400.0,
+    any_job: Annotated[
+        bool, typer.Option("--any-job", help="A job id never seen before is a job in progress.")
+    ] = False,
+    follow_ups_in_progress: Annotated[
+        bool,
+        typer.Option(
+            "--follow-ups-in-progress", help="Follow-up jobs need no poll and acknowledgement."
+        ),
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Calls a second per account and region; more are throttled."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Calls at once per account and region; more are throttled."),
+    ] = None,
+    latency: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Of each call.")] = 0.0,
+    latency_spread: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Added to it at random, at most.")
+    ] = 0.0,
+    access_key: Annotated[str | None, typer.Option(help="The key id that may call.")] = None,
+    secret_key: Annotated[str | None, typer.Option(help="Its secret.")] = None,
+    session_token: Annotated[str | None, typer.Option(help="Its session token.")] = None,
+    account: Annotated[str, typer.Option(help="The account of that key.")] = "111122223333",
+    verify_signatures: Annotated[bool, typer.Option(help="Refuse wrong signatures.")] = True,
+    books: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append every call to this file.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same job ids.")] = None,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Print KEY, a tab and the event.")
+    ] = False,
+) -> None:
+    """Simulate CodePipeline's jobs over HTTP until told to stop."""
+    from gateway.commands import simulate_codepipeline as command
+
+    _exit(
+        command.run(
+            host=host,
+            port=port,
+            jobs=jobs,
+            third_party=third_party,
+            timeout_seconds=timeout,
+            any_job=any_job,
+            follow_ups_in_progress=follow_ups_in_progress,
+            rate=rate,
+            concurrency=concurrency,
+            latency_seconds=latency,
+            latency_spread_seconds=latency_spread,
+            access_key=access_key,
+            secret_key=secret_key,
+            session_token=session_token,
+            account=account,
+            verify_signatures=verify_signatures,
+            books=books,
+            seed=seed,
+            with_keys=with_keys,
+        )
+    )
+
+
 def _settings(config: str | None) -> Settings:
     """The settings, or the end of the process with a sentence for each fault."""
     import os
