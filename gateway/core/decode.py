@@ -10,13 +10,11 @@ rejection holds a value of the event.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from gateway.core.headers import NO_HEADERS, OPERATION_HEADER, Headers, read_headers
 from gateway.core.json_text import read_object
-from gateway.core.limits import Examination
 from gateway.core.model import (
     JobResult,
     Operation,
@@ -40,17 +38,12 @@ from gateway.core.requests import (
     tokenless,
     wire_body,
 )
-from gateway.core.timestamps import rfc_3339
+from gateway.core.violations import Examination
 
 UnknownMembers = Literal["reject", "ignore"]
 KeyRule = Literal["any", "present", "job-id"]
 ClientTokenOf = Callable[[str], str | None]
 """The client token of a client id (a lower-case UUID), None if there is none."""
-
-OPERATION_HEADER = "gateway-operation"
-TARGET_HEADER = "gateway-target"
-DEADLINE_HEADER = "gateway-deadline"
-TRACE_HEADER = "traceparent"
 
 
 class Decoder:
@@ -83,7 +76,7 @@ class Decoder:
         if record.value is None:
             return Skipped("null value")
         examination = Examination(now, ignores_unknown=self._ignores_unknown)
-        headers = _read_headers(record, examination) if record.headers else _NO_HEADERS
+        headers = read_headers(record.headers, examination) if record.headers else NO_HEADERS
         document = read_object(record.value)
         if isinstance(document, tuple):
             violations = (*document, *examination.all_violations())
@@ -142,7 +135,7 @@ class Decoder:
             examination.note("key", "must be the job id")
 
     def _job_result(
-        self, operation: Operation, canonical: dict[str, Any], headers: _Headers
+        self, operation: Operation, canonical: dict[str, Any], headers: Headers
     ) -> JobResult:
         body = wire_body(canonical)
         tokenless_body = wire_body(tokenless(canonical)) if operation in THIRD_PARTY else body
@@ -160,78 +153,6 @@ class Decoder:
 
 _MISSING = "-"
 """Stands for a token that could not be found, so that nothing else is said of its absence."""
-
-
-@dataclass(slots=True)
-class _Headers:
-    """What the headers ask for."""
-
-    operation: Operation | None = None
-    target: str | None = None
-    deadline: float | None = None
-    traceparent: str | None = None
-
-
-_NO_HEADERS = _Headers()
-_OPERATIONS = {str(operation): operation for operation in Operation} | {
-    re.sub(r"(?<!^)(?=[A-Z])", "-", operation).lower(): operation for operation in Operation
-}
-_TRACE_FORM = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
-_LATER_TRACE_FORM = re.compile(rf"(?!00){_TRACE_FORM.pattern}(-.*)?", re.ASCII)
-
-
-def _read_headers(record: Record, examination: Examination) -> _Headers:
-    """The last header of a name wins, as in Kafka's own clients. Foreign headers are not read."""
-    read = _Headers()
-    for name, value in dict(record.headers).items():
-        reader = _READERS.get(name)
-        if reader is not None:
-            fault = _text_fault(value) or reader(read, (value or b"").decode())
-            if fault:
-                examination.note(f"header {name}", fault)
-    return read
-
-
-def _text_fault(value: bytes | None) -> str | None:
-    if value is None:
-        return "must not be null"
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return "must be UTF-8"
-    return None if value else "must not be empty"
-
-
-def _read_operation(read: _Headers, text: str) -> str | None:
-    read.operation = _OPERATIONS.get(text)
-    return None if read.operation else f"must be one of {', '.join(Operation)}"
-
-
-def _read_target(read: _Headers, text: str) -> str | None:
-    read.target = text
-    return None
-
-
-def _read_deadline(read: _Headers, text: str) -> str | None:
-    read.deadline = rfc_3339(text)
-    return "must be of RFC 3339, with zone" if read.deadline is None else None
-
-
-def _read_trace(read: _Headers, text: str) -> str | None:
-    if len(text) > 512 or not (_TRACE_FORM.fullmatch(text) or _LATER_TRACE_FORM.fullmatch(text)):
-        return "must be of W3C Trace Context"
-    read.traceparent = text
-    return None
-
-
-_READERS: dict[str, Callable[[_Headers, str], str | None]] = {
-    OPERATION_HEADER: _read_operation,
-    TARGET_HEADER: _read_target,
-    DEADLINE_HEADER: _read_deadline,
-    TRACE_HEADER: _read_trace,
-}
 
 
 def _check_agreement(named: Operation, document: dict[str, Any], examination: Examination) -> None:

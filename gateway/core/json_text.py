@@ -7,7 +7,6 @@ keep the last of two keys in silence would let two readers of one record see two
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from gateway.core.limits import MOST_VIOLATIONS, member_path
 from gateway.core.model import Violation
+from gateway.core.violations import MOST_VIOLATIONS, member_path
 
 LARGEST_BYTES = 2_097_152
 """No valid request is larger: 122,880 bytes of output variables, each written as an escape of six
@@ -130,7 +129,7 @@ def _why_no_object(document: object) -> str:
 def _why_unreadable(text: bytes, error: orjson.JSONDecodeError) -> Unreadable:
     if not text.strip():
         return _broken("is empty")
-    if text.startswith(codecs.BOM_UTF8):
+    if text.startswith(b"\xef\xbb\xbf"):
         return _broken("must be UTF-8 without byte order mark")
     if text.startswith(b"Obj\x01"):
         return _broken("is an Avro file: only JSON is read")

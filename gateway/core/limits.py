@@ -1,66 +1,25 @@
 """The kinds of rules that members of a request obey, and how a value is held against them.
 
-    Text · Whole · Moment · TextMap · Structure     what a member may be, declared once
-    Examination                                     one event under examination: its violations
+    Text · Whole · Moment · TextMap · Structure
 
-Guarantee: a check returns the canonical value or notes a violation, and never raises. No violation
-holds a value; names of members and keys that come from an event are cut short and made printable.
+Guarantee: a check returns the canonical value or notes a violation, and never raises.
 
 Declarations are compiled once (`check_at`), since every event passes here.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
-from gateway.core.model import Violation
 from gateway.core.timestamps import EARLIEST_SECONDS, REVISION_PATTERN, revision_created
+from gateway.core.violations import Examination, member_path, suggestion, unknown_rule
 
-MOST_VIOLATIONS = 20
-"""Violations spelt out; the rest is counted. 40,000 bad keys must not make a dead letter of 4 MB,
-nor hold up the event loop with suggestions."""
-LONGEST_NAME = 64
-"""Characters of a name from an event that a violation shows."""
-
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _UNBOUNDED = 2**62
 _MOST_BYTES_A_CHARACTER = 4
 _UNBOXED = "; arrays of one value are not opened (jsonlite: auto_unbox = TRUE)"
-
-
-class Examination:
-    """One event under examination. Holds at most MOST_VIOLATIONS violations, all others counted."""
-
-    __slots__ = ("ignores_unknown", "more", "now", "violations")
-
-    def __init__(self, now: float, *, ignores_unknown: bool = False) -> None:
-        self.now = now
-        self.ignores_unknown = ignores_unknown
-        self.violations: list[Violation] = []
-        self.more = 0
-
-    def note(self, member: str, rule: str) -> None:
-        if self.is_full:
-            self.more += 1
-        else:
-            self.violations.append(Violation(member, rule))
-
-    @property
-    def is_full(self) -> bool:
-        """Further violations are counted only: no need to word them."""
-        return len(self.violations) >= MOST_VIOLATIONS
-
-    def all_violations(self) -> tuple[Violation, ...]:
-        if not self.more:
-            return tuple(self.violations)
-        return (*self.violations, Violation("$", f"breaks {self.more} more rules"))
-
 
 Check = Callable[[object, Examination], Any]
 """Returns the canonical value; what it returns after noting a violation means nothing."""
@@ -248,9 +207,10 @@ class Member:
     rule: Rule
     is_required: bool = False
 
-    @property
-    def may_be_empty_list(self) -> bool:
-        return not self.is_required and isinstance(self.rule, Structure | TextMap)
+    def step_at(self, path: str) -> tuple[str, bool, bool, str, Check]:
+        """Name, is it required, may it be an empty array, where it stands, its check."""
+        may_be_empty_list = not self.is_required and isinstance(self.rule, Structure | TextMap)
+        return self.name, self.is_required, may_be_empty_list, path, self.rule.check_at(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,14 +227,9 @@ class Structure:
         """`foreign` names members that would make the event another one. They are refused where
         unknown members are ignored too, and so is what looks like one of them: a misspelt
         `failureDetails` must not turn a failure into a success."""
-        plan = [
-            (member.name, member.is_required, member.may_be_empty_list, f"{path}.{member.name}")
-            for member in self.members
-        ]
-        checks = [member.rule.check_at(f"{path}.{member.name}") for member in self.members]
-        steps = [(*facts, check) for facts, check in zip(plan, checks, strict=True)]
-        strangers = _Strangers(path, tuple(member.name for member in self.members), foreign)
-        strangers.why_foreign = why_foreign
+        steps = [member.step_at(f"{path}.{member.name}") for member in self.members]
+        names = tuple(member.name for member in self.members)
+        strangers = _Strangers(path, names, foreign, why_foreign)
 
         def check(value: object, examination: Examination) -> object:
             if type(value) is not dict:
@@ -307,11 +262,13 @@ class _Strangers:
 
     __slots__ = ("foreign", "names", "path", "why_foreign")
 
-    def __init__(self, path: str, names: tuple[str, ...], foreign: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: str, names: tuple[str, ...], foreign: tuple[str, ...], why_foreign: str
+    ) -> None:
         self.path = path
         self.names = names
         self.foreign = foreign
-        self.why_foreign = ""
+        self.why_foreign = why_foreign
 
     def note_in(self, value: dict[str, Any], examination: Examination) -> None:
         for name, item in value.items():
@@ -325,42 +282,12 @@ class _Strangers:
                 self._note_lookalike(name, examination)
             else:
                 meant = suggestion(name, self.names + self.foreign)
-                examination.note(member_path(self.path, name), _unknown_rule(meant))
+                examination.note(member_path(self.path, name), unknown_rule(meant))
 
     def _note_lookalike(self, name: str, examination: Examination) -> None:
         meant = suggestion(name, self.foreign, likeness=0.85)
         if meant is not None:
-            examination.note(member_path(self.path, name), _unknown_rule(meant))
-
-
-@lru_cache(maxsize=1024)
-def suggestion(name: str, names: tuple[str, ...], likeness: float = 0.6) -> str | None:
-    """The one of `names` that the writer of `name` probably meant: `job_id`, `outputVaribles`."""
-    if len(name) > LONGEST_NAME:
-        return None
-    plain = {_without_case(candidate): candidate for candidate in names}
-    found = difflib.get_close_matches(_without_case(name), plain, n=1, cutoff=likeness)
-    return plain[found[0]] if found else None
-
-
-def shown_name(name: str) -> str:
-    """A name from an event, quoted, in printable ASCII and cut short: fit for logs."""
-    cut = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"
-    return json.dumps(cut)
-
-
-def member_path(path: str, name: str) -> str:
-    """`$.executionDetails.summary`; names that are no identifiers as `$["odd name"]`."""
-    is_plain = len(name) <= LONGEST_NAME and _PLAIN_NAME.fullmatch(name)
-    return f"{path}.{name}" if is_plain else f"{path}[{shown_name(name)}]"
-
-
-def _unknown_rule(meant: str | None) -> str:
-    return "is unknown" if meant is None else f"is unknown: did you mean {meant}?"
-
-
-def _without_case(name: str) -> str:
-    return name.replace("_", "").replace("-", "").casefold()
+            examination.note(member_path(self.path, name), unknown_rule(meant))
 
 
 def _bytes_in(texts: dict[str, Any]) -> int:

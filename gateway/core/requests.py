@@ -17,7 +17,6 @@ import orjson
 
 from gateway.core.limits import (
     Check,
-    Examination,
     Member,
     Moment,
     Structure,
@@ -26,6 +25,7 @@ from gateway.core.limits import (
     Whole,
 )
 from gateway.core.model import Claim, Operation
+from gateway.core.violations import Examination
 
 JOB_ID = Text(pattern="[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CLIENT_ID = JOB_ID

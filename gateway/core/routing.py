@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from gateway.core.limits import shown_name
 from gateway.core.model import Reason, Rejection, Violation
+from gateway.core.violations import shown_name
 
 _MEMBER = "header gateway-target"
 
