@@ -1,0 +1,331 @@
+"""The story of a record, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.core.backpressure import Budgets
+from gateway.core.model import Certainty, OutcomeKind, Partition, Reason
+from gateway.core.signals import (
+    IntakePaused,
+    IntakeResumed,
+    KeylessRecord,
+    RetentionOvertook,
+    TargetHalted,
+    TargetResumed,
+)
+from gateway.core.steps import UNPROVEN
+from tests.flow.world import (
+    BROKEN,
+    CUT,
+    ENDED,
+    EXPIRED,
+    NOT_FOUND,
+    REFUSED,
+    THROTTLED,
+    TOPIC,
+    small_world,
+)
+
+
+async def test_a_job_result_is_delivered_published_and_committed():
+    async with small_world() as world:
+        await world.member()
+        world.send("a:succeeded:1")
+        await asyncio.sleep(5)
+        assert world.codepipeline.called("a") == [b"a:succeeded:1"]
+        assert world.kinds() == {"a:succeeded:1": "accepted"}
+        assert world.committed() == 1
+
+
+async def test_results_of_one_job_are_attempted_one_after_the_other_also_through_retries():
+    async with small_world() as world:
+        world.codepipeline.answers("a", BROKEN, THROTTLED, CUT, None, ENDED)
+        await world.member()
+        world.send("a:continues:1", "a:failed:2")
+        await asyncio.sleep(60)
+        assert world.codepipeline.called("a") == [b"a:continues:1"] * 4 + [b"a:failed:2"]
+        calls = world.codepipeline.calls
+        assert all(one.ended <= two.began for one, two in zip(calls, calls[1:], strict=False))
+
+
+async def test_jobs_do_not_wait_for_each_other():
+    async with small_world() as world:
+        world.codepipeline.answers("slow", *[BROKEN] * 5)
+        await world.member()
+        world.send("slow:succeeded:1", "quick:succeeded:1")
+        await asyncio.sleep(2)
+        assert world.kinds() == {"quick:succeeded:1": "accepted"}
+        assert world.committed() == 0, "the slow one holds the watermark"
+        await asyncio.sleep(120)
+        assert world.committed() == 2
+
+
+async def test_an_exact_repeat_costs_no_call():
+    async with small_world() as world:
+        await world.member()
+        world.send("a:succeeded:1", "a:succeeded:1")
+        await asyncio.sleep(5)
+        assert len(world.codepipeline.calls) == 1
+        kinds = [outcome.kind for outcome in world.outcomes.durable]
+        assert kinds == [OutcomeKind.ACCEPTED, OutcomeKind.DUPLICATE]
+        assert world.committed() == 2
+
+
+async def test_a_contradiction_asks_aws_and_is_called_a_conflict():
+    async with small_world() as world:
+        world.codepipeline.answers("a", None, ENDED)
+        await world.member()
+        world.send("a:succeeded:1", "a:failed:2")
+        await asyncio.sleep(5)
+        assert world.kinds() == {"a:succeeded:1": "accepted", "a:failed:2": "conflict"}
+        assert not world.dead_letters.durable
+
+
+@pytest.mark.parametrize("value", ["poison", "crash"])
+async def test_poison_is_kept_and_stops_nothing(value):
+    async with small_world() as world:
+        await world.member()
+        world.send(value, "a:succeeded:1")
+        await asyncio.sleep(5)
+        letter = world.dead_letters.durable[0]
+        assert letter.record.value == value.encode()
+        assert letter.reason is (Reason.MALFORMED if value == "poison" else Reason.INTERNAL)
+        assert world.kinds() == {value: "dead-lettered", "a:succeeded:1": "accepted"}
+        assert world.committed() == 2
+
+
+async def test_a_null_value_is_settled_in_silence():
+    async with small_world() as world:
+        await world.member()
+        world.send(None)
+        await asyncio.sleep(3)
+        assert world.committed() == 1
+        assert not world.outcomes.durable
+
+
+async def test_an_unroutable_result_costs_no_call():
+    async with small_world() as world:
+        await world.member()
+        world.send("a:succeeded:1:nowhere")
+        await asyncio.sleep(3)
+        assert world.dead_letters.durable[0].reason is Reason.UNROUTABLE
+        assert not world.codepipeline.calls
+
+
+async def test_nothing_settles_before_its_outcome_is_durable():
+    async with small_world() as world:
+        world.outcomes._delay_seconds = None
+        await world.member()
+        world.send("a:succeeded:1")
+        await asyncio.sleep(10)
+        assert world.outcomes.pending() == 1
+        assert world.committed() in (None, 0)
+        world.outcomes.flush()
+        await asyncio.sleep(2)
+        assert world.committed() == 1
+
+
+async def test_no_outcome_of_a_dead_letter_before_the_dead_letter_is_durable():
+    async with small_world() as world:
+        world.dead_letters._delay_seconds = None
+        await world.member()
+        world.send("poison")
+        await asyncio.sleep(10)
+        assert not world.outcomes.durable
+        assert world.committed() in (None, 0)
+        world.dead_letters.flush()
+        await asyncio.sleep(2)
+        assert world.committed() == 1
+
+
+async def test_an_event_fault_is_dead_lettered_once():
+    async with small_world() as world:
+        world.codepipeline.answers("a", REFUSED)
+        await world.member()
+        world.send("a:succeeded:1", "b:succeeded:1")
+        await asyncio.sleep(5)
+        assert [letter.reason for letter in world.dead_letters.durable] == [Reason.REFUSED]
+        assert world.kinds() == {"a:succeeded:1": "dead-lettered", "b:succeeded:1": "accepted"}
+
+
+async def test_ended_after_an_unknown_answer_is_our_own_acceptance():
+    async with small_world() as world:
+        world.codepipeline.answers("a", CUT, ENDED)
+        await world.member()
+        world.send("a:succeeded:1")
+        await asyncio.sleep(10)
+        (outcome,) = world.outcomes.durable
+        assert (outcome.kind, outcome.certainty) == (OutcomeKind.ACCEPTED, Certainty.INFERRED)
+
+
+async def test_trouble_with_the_account_halts_and_resumes_by_itself():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = EXPIRED
+        member = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(20)))
+        await asyncio.sleep(120)
+        assert [signal.why for signal in member.told.of(TargetHalted)] == ["ExpiredTokenException"]
+        assert len(world.codepipeline.calls) < 40, "one canary at a time, ever more rarely"
+        assert not world.dead_letters.durable
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(60)
+        assert len(member.told.of(TargetResumed)) == 1
+        assert set(world.kinds().values()) == {"accepted"}
+        assert len(world.outcomes.durable) == 20
+        assert world.committed() == 20
+
+
+async def test_a_halted_operation_does_not_stop_the_others():
+    async with small_world() as world:
+        world.codepipeline.answers("a", *[EXPIRED] * 50)
+        await world.member()
+        world.send("a:failed:1", "b:succeeded:1", "c:succeeded:1")
+        await asyncio.sleep(10)
+        assert world.kinds() == {"b:succeeded:1": "accepted", "c:succeeded:1": "accepted"}
+
+
+async def test_one_target_in_trouble_does_not_stop_another():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = EXPIRED
+        await world.member()
+        world.send("a:succeeded:1", "b:succeeded:1:other")
+        await asyncio.sleep(10)
+        assert world.kinds() == {"b:succeeded:1:other": "accepted"}
+
+
+async def test_unknown_jobs_of_an_unproven_target_halt_it_and_proof_settles_them():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = NOT_FOUND
+        member = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(5)))
+        await asyncio.sleep(60)
+        assert {signal.why for signal in member.told.of(TargetHalted)} == {UNPROVEN}
+        assert not world.dead_letters.durable
+        assert len({call.job_id for call in world.codepipeline.calls}) > 1, "the canary rotates"
+        world.codepipeline.answers("good", None)
+        world.send("good:succeeded:1")
+        await asyncio.sleep(120)
+        assert len(world.dead_letters.durable) == 5
+        assert {letter.reason for letter in world.dead_letters.durable} == {Reason.UNKNOWN_JOB}
+
+
+async def test_the_intake_pauses_at_a_budget_and_goes_on_by_itself():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = EXPIRED
+        member = await world.member(Budgets(records=50, bytes=10**9, lanes=1000))
+        world.send(*(f"job{number}:succeeded:1" for number in range(400)))
+        await asyncio.sleep(30)
+        assert member.told.of(IntakePaused)
+        assert member.backpressure.records <= 150, "a budget and the batch that went past it"
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(300)
+        assert member.told.of(IntakeResumed)
+        assert len(world.outcomes.durable) == 400
+        assert member.backpressure.records == member.backpressure.bytes == 0
+        assert world.committed() == 400
+
+
+async def test_a_revocation_waits_for_calls_under_way_only_and_commits():
+    async with small_world() as world:
+        world.codepipeline.seconds = 5.0
+        world.codepipeline.answers("held", *[EXPIRED] * 100)
+        member = await world.member()
+        world.send("a:succeeded:1", "held:failed:1", "b:succeeded:1")
+        await asyncio.sleep(1)
+        await member.partitions.partitions_revoked()
+        assert world.committed() == 1, "a is settled, held is not"
+        assert member.backpressure.records == 0
+
+
+async def test_what_was_not_settled_is_delivered_by_the_next_owner():
+    async with small_world(partitions=2) as world:
+        first = await world.member()
+        world.codepipeline.default["default"] = EXPIRED
+        world.send(*(f"job{number}:succeeded:1" for number in range(10)))
+        await asyncio.sleep(5)
+        await first.stop()
+        world.codepipeline.default["default"] = None
+        await world.member()
+        await asyncio.sleep(20)
+        assert len(world.kinds()) == 10
+        assert set(world.kinds().values()) == {"accepted"}
+
+
+async def test_a_crash_loses_nothing():
+    async with small_world(partitions=2) as world:
+        first = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(40)))
+        await asyncio.sleep(3.5)
+        await first.crash()
+        await world.member()
+        await asyncio.sleep(60)
+        assert len(world.kinds()) == 40
+        assert world.committed(0) == world.log.end(Partition(TOPIC, 0))
+        assert world.committed(1) == world.log.end(Partition(TOPIC, 1))
+
+
+async def test_a_second_member_takes_over_partitions_without_loss_or_disorder():
+    async with small_world(partitions=4) as world:
+        await world.member()
+        for number in range(60):
+            world.send(f"job{number % 15}:continues:{number}")
+        await asyncio.sleep(2.5)
+        second = await world.member()
+        await asyncio.sleep(120)
+        assert second.partitions.current is not None
+        assert len(second.partitions.current.watermarks) == 2
+        assert len(world.kinds()) == 60
+        for number in range(15):
+            first_calls = list(dict.fromkeys(world.codepipeline.called(f"job{number}")))
+            expected = [f"job{number}:continues:{number + 15 * n}".encode() for n in range(4)]
+            assert first_calls == expected
+
+
+async def test_a_failed_commit_is_made_again():
+    async with small_world() as world:
+        member = await world.member()
+        await asyncio.sleep(2)
+        member.source.commit_fault = lambda: TimeoutError("no answer")
+        world.send("a:succeeded:1")
+        await asyncio.sleep(5)
+        assert world.committed() == 0
+        member.source.commit_fault = lambda: None
+        await asyncio.sleep(2)
+        assert world.committed() == 1
+
+
+async def test_a_drain_finishes_what_has_begun():
+    async with small_world() as world:
+        member = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(30)))
+        await asyncio.sleep(0.5)
+        await member.stop()
+        assert world.committed() == 30
+        assert len(world.codepipeline.calls) == 30
+
+
+async def test_records_deleted_by_retention_are_never_passed_over_in_silence():
+    async with small_world() as world:
+        first = await world.member()
+        world.send("a:succeeded:1")
+        await asyncio.sleep(3)
+        await first.stop()
+        world.send("b:succeeded:1", "c:succeeded:1")
+        world.log.delete_before(Partition(TOPIC, 0), 2)
+        second = await world.member()
+        await asyncio.sleep(5)
+        (signal,) = second.told.of(RetentionOvertook)
+        assert (signal.committed, signal.log_start, signal.offsets) == (1, 2, 1)
+        assert world.kinds()["c:succeeded:1"] == "accepted"
+
+
+async def test_records_without_key_are_warned_of_once_a_topic():
+    async with small_world() as world:
+        member = await world.member()
+        for number in range(3):
+            world.log.append(TOPIC, f"job{number}:succeeded:1".encode())
+        await asyncio.sleep(3)
+        assert len(member.told.of(KeylessRecord)) == 1
