@@ -35,7 +35,7 @@ def content_of_request(operation: str, request: Mapping[str, Any], account: str 
     kept = {
         name: _canonical(name, member)
         for name, member in request.items()
-        if member is not None and name not in _CREDENTIALS
+        if not _is_absent(member) and name not in _CREDENTIALS
     }
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -70,8 +70,15 @@ def _refused(constant: str) -> None:
 def _canonical(name: str, member: Any) -> Any:
     if isinstance(member, dict) and name != "outputVariables":
         items = member.items()
-        return {key: _canonical(key, value) for key, value in items if value is not None}
+        return {key: _canonical(key, value) for key, value in items if not _is_absent(value)}
+    if isinstance(member, float) and member.is_integer():
+        return int(member)
     return _seconds(member) if name == "created" else member
+
+
+def _is_absent(member: Any) -> bool:
+    """R has one empty list, and writes it as `[]`."""
+    return member is None or member == []
 
 
 def _seconds(created: Any) -> Any:
@@ -79,10 +86,11 @@ def _seconds(created: Any) -> Any:
     if isinstance(created, bool):
         return created
     if isinstance(created, int | float):
-        return round(float(created), 6)
+        return round(created, 6)
     try:
         moment = datetime.fromisoformat(str(created))
     except ValueError:
         return created
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round((moment - _EPOCH) / timedelta(seconds=1), 6)
+    seconds = round((moment - _EPOCH) / timedelta(seconds=1), 6)
+    return int(seconds) if seconds.is_integer() else seconds
