@@ -28,7 +28,8 @@ class Level(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Signal:
     """`counter` counts the signals by `labels` (names of fields); `amount` names a field to add
-    instead of one; `histogram` names a metric that observes the field `observed`."""
+    instead of one; `histogram` names a metric that observes the field `observed` by
+    `histogram_labels` (fewer than `labels`: each costs a series a bucket)."""
 
     event: ClassVar[str]
     level: ClassVar[Level]
@@ -38,6 +39,7 @@ class Signal:
     amount: ClassVar[str | None] = None
     histogram: ClassVar[str | None] = None
     observed: ClassVar[str | None] = None
+    histogram_labels: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class AttemptEnded(Signal):
     labels = ("target", "operation", "verdict")
     histogram = "gateway_attempt_seconds"
     observed = "seconds"
+    histogram_labels = ("target",)
     target: str
     operation: str
     verdict: str
@@ -108,6 +111,7 @@ class DeliveryEnded(Signal):
     labels = ("outcome", "certainty", "target")
     histogram = "gateway_delivery_seconds"
     observed = "seconds"
+    histogram_labels = ("target",)
     outcome: OutcomeKind
     certainty: str
     target: str
