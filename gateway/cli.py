@@ -214,6 +214,22 @@ def simulate_codepipeline(
     )
 
 
+@simulate.command("kafka")
+def simulate_kafka(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 9092,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it stores; a fresh place without.")
+    ] = None,
+    java: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another java than the packaged one.")
+    ] = None,
+) -> None:
+    """Run Apache Kafka with the three topics until told to stop."""
+    from gateway.commands import simulate_kafka as command
+
+    _exit(command.run(port=port, data=data, java=java))
+
+
 def _settings(config: str | None) -> Settings:
     """The settings, or the end of the process with a sentence for each fault."""
     import os

@@ -374,25 +374,18 @@ def _contradictions(s: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _kafka_contradictions(kafka: Kafka) -> Iterator[tuple[tuple[str, ...], str]]:
     protocol = kafka.security_protocol
+    without_use = f"has no use when kafka.security_protocol is {protocol}"
     for name in ("sasl_username", "sasl_password"):
+        paths = (f"kafka.{name}", "kafka.security_protocol")
         if protocol.startswith("SASL") and getattr(kafka, name) is None:
-            yield (
-                ("kafka",),
-                f"kafka.{name}: must be set when kafka.security_protocol is {protocol}",
-            )
+            yield paths, f"kafka.{name}: must be set when kafka.security_protocol is {protocol}"
         if not protocol.startswith("SASL") and getattr(kafka, name) is not None:
-            yield (
-                ("kafka",),
-                f"kafka.{name}: has no use when kafka.security_protocol is {protocol}",
-            )
+            yield paths, f"kafka.{name}: {without_use}"
     for name in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):
         if not protocol.endswith("SSL") and getattr(kafka, name) is not None:
-            yield (
-                ("kafka",),
-                f"kafka.{name}: has no use when kafka.security_protocol is {protocol}",
-            )
+            yield (f"kafka.{name}", "kafka.security_protocol"), f"kafka.{name}: {without_use}"
     if (kafka.ssl_cert_file is None) != (kafka.ssl_key_file is None):
-        yield (("kafka.ssl",), "kafka.ssl_cert_file and kafka.ssl_key_file: need each other")
+        yield ("kafka.ssl",), "kafka.ssl_cert_file and kafka.ssl_key_file: need each other"
 
 
 def _time_contradictions(s: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

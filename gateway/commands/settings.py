@@ -52,8 +52,8 @@ def run(*, as_json: bool = False, signals: bool = False) -> int:
         from gateway.commands import signals as reference
 
         print(reference.as_json() if as_json else reference.as_markdown(), end="")
-        return 0
-    print(_as_json() if as_json else as_markdown(), end="")
+    else:
+        print(_as_json() if as_json else as_markdown(), end="")
     return 0
 
 
