@@ -82,7 +82,7 @@ class Admission:
 
     def admit(self, record: Record, assignment: Assignment) -> None:
         """Begins the record, if it is ours to do."""
-        ticket = assignment.begin(record.source)
+        ticket = assignment.begin(record)
         if ticket is None:
             return
         if record.key is None:
@@ -97,7 +97,7 @@ class Admission:
                 self._reject(meaning, record, ticket, size_bytes, "decode")
             case Skipped():
                 self._world.signals.emit(RecordSkipped(record.source, meaning.why))
-                self._settlement.settle(ticket, size_bytes)
+                self._settlement.skip(ticket, size_bytes)
 
     def _understand(self, record: Record) -> JobResult | Rejection | Skipped:
         """One record that we cannot cope with must not stop every owner of its partition in turn:
@@ -130,7 +130,7 @@ class Admission:
                 size_bytes,
                 target,
                 own_deadline if result.deadline is None else min(own_deadline, result.deadline),
-                assignment.may_be_tried_before(record.source),
+                assignment.may_be_tried_before(record),
             )
         )
 
@@ -228,6 +228,7 @@ class Flow:
         lanes = assignment.deliveries.lanes
         if self._paused_for is not None and self._paused_for is not assignment:
             self._paused_for = None  # a new assignment begins with nothing paused
+            self._backpressure.is_paused = False
         if self._paused_for is None:
             if (budget := self._backpressure.exceeded(lanes)) is not None:
                 self._pause(assignment, budget)
@@ -237,11 +238,13 @@ class Flow:
     def _pause(self, assignment: Assignment, budget: str) -> None:
         self._source.pause(assignment.watermarks.keys())
         self._paused_for = assignment
+        self._backpressure.is_paused = True
         self._paused_since = asyncio.get_running_loop().time()
         self._world.signals.emit(IntakePaused(budget))
 
     def _resume(self, assignment: Assignment) -> None:
         self._source.resume(assignment.watermarks.keys())
         self._paused_for = None
+        self._backpressure.is_paused = False
         seconds = asyncio.get_running_loop().time() - self._paused_since
         self._world.signals.emit(IntakeResumed(seconds))

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.core.model import CommitPoint, Partition, Source
+from gateway.core.model import CommitPoint, Partition, Record
 from gateway.core.signals import (
     Committed,
     CommitUnknown,
@@ -43,14 +43,19 @@ class Assignment:
             one.partition: one.committed for one in assigned if one.committed is not None
         }
 
-    def begin(self, source: Source) -> Ticket | None:
+    def begin(self, record: Record) -> Ticket | None:
         """The duty for this record; None if it is not ours, or not any more."""
-        watermark = self.watermarks.get(Partition(source.topic, source.partition))
-        return watermark.begin(source.offset) if watermark else None
+        watermark = self.watermarks.get(Partition(record.topic, record.partition))
+        return watermark.begin(record.offset, record.timestamp) if watermark else None
 
-    def may_be_tried_before(self, source: Source) -> bool:
+    def may_be_tried_before(self, record: Record) -> bool:
         """An earlier owner may have read this record: it was there when we came."""
-        return source.offset < self._log_ends[Partition(source.topic, source.partition)]
+        return record.offset < self._log_ends[Partition(record.topic, record.partition)]
+
+    def oldest_unsettled(self) -> float | None:
+        """The timestamp of the oldest record that is not settled: of each partition's oldest."""
+        oldest = (watermark.oldest_unsettled() for watermark in self.watermarks.values())
+        return min((ticket.timestamp for ticket in oldest if ticket), default=None)
 
     def unsettled(self) -> int:
         return sum(watermark.unsettled for watermark in self.watermarks.values())

@@ -45,6 +45,8 @@ class Settlement:
         self._endings = endings
         self._signals = signals
         self._wall = wall
+        self.ended = dict.fromkeys(OutcomeKind, 0)
+        """How many records have ended, by outcome, since the process began."""
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -54,6 +56,13 @@ class Settlement:
         """Records that have ended and whose end is not durable yet."""
         return self._open
 
+    def pending_writes(self) -> dict[str, int]:
+        """Entries that the broker has not acknowledged yet, by log."""
+        return {
+            "outcomes": self._outcomes.pending(),
+            "dead-letters": self._dead_letters.pending(),
+        }
+
     def begin(self, size_bytes: int) -> None:
         """A record of this size occupies memory from now on."""
         self._backpressure.take(size_bytes)
@@ -62,8 +71,13 @@ class Settlement:
         """A record that is not settled leaves memory; it will be read again."""
         self._backpressure.give_back(size_bytes)
 
+    def skip(self, ticket: Ticket, size_bytes: int) -> None:
+        """A record that asks nothing of us needs neither outcome nor dead letter."""
+        self.ended[OutcomeKind.SKIPPED] += 1
+        self.settle(ticket, size_bytes)
+
     def settle(self, ticket: Ticket, size_bytes: int) -> None:
-        """For a record that needs neither outcome nor dead letter."""
+        """Nothing of this record is left to be made durable."""
         ticket.settle()
         self._backpressure.give_back(size_bytes)
 
@@ -106,6 +120,7 @@ class Settlement:
         size_bytes: int,
         when_durable: Callable[[], None] | None = None,
     ) -> None:
+        self.ended[outcome.kind] += 1
         self._opened()
 
         def durable() -> None:

@@ -9,11 +9,12 @@ class Ticket:
     """The duty to settle one record. It belongs to the watermark that made it and to no other, so
     work of an earlier assignment can never move a later watermark."""
 
-    __slots__ = ("_watermark", "is_settled", "offset")
+    __slots__ = ("_watermark", "is_settled", "offset", "timestamp")
 
-    def __init__(self, watermark: Watermark, offset: int) -> None:
+    def __init__(self, watermark: Watermark, offset: int, timestamp: float) -> None:
         self._watermark = watermark
         self.offset = offset
+        self.timestamp = timestamp
         self.is_settled = False
 
     def settle(self) -> None:
@@ -52,11 +53,12 @@ class Watermark:
         """Records settled that a commit cannot express yet."""
         return len(self._tickets) - self._unsettled
 
-    def begin(self, offset: int) -> Ticket | None:
-        """The duty for this offset, or None if it was begun before: then it is not yours to do."""
+    def begin(self, offset: int, timestamp: float = 0.0) -> Ticket | None:
+        """The duty for this offset, or None if it was begun before: then it is not yours to do.
+        `timestamp` is the record's own, for whoever asks how old the oldest is."""
         if offset < self._position:
             return None
-        ticket = Ticket(self, offset)
+        ticket = Ticket(self, offset, timestamp)
         self._tickets.append(ticket)
         self._position = offset + 1
         self._unsettled += 1
@@ -70,9 +72,9 @@ class Watermark:
         """Everything below this offset is settled, or does not exist."""
         return self._tickets[0].offset if self._tickets else self._position
 
-    def oldest_unsettled(self) -> int | None:
-        """The offset that holds the watermark, or None if nothing does."""
-        return self._tickets[0].offset if self._tickets else None
+    def oldest_unsettled(self) -> Ticket | None:
+        """What holds the watermark, or None if nothing does."""
+        return self._tickets[0] if self._tickets else None
 
     def _settled(self) -> None:
         self._unsettled -= 1

@@ -74,7 +74,9 @@ def test_the_watermark_is_always_the_lowest_unsettled_offset(gaps, order):
     unsettled = list(offsets)
     order.shuffle(unsettled)
     while unsettled:
-        assert watermark.committable() == min(unsettled) == watermark.oldest_unsettled()
+        oldest = watermark.oldest_unsettled()
+        assert oldest is not None
+        assert watermark.committable() == min(unsettled) == oldest.offset
         assert watermark.unsettled == len(unsettled)
         tickets[unsettled.pop()].settle()
     assert watermark.committable() == offsets[-1] + 1
