@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -48,7 +49,7 @@ async def test_results_of_one_job_are_attempted_one_after_the_other_also_through
         await asyncio.sleep(60)
         assert world.codepipeline.called("a") == [b"a:continues:1"] * 4 + [b"a:failed:2"]
         calls = world.codepipeline.calls
-        assert all(one.ended <= two.began for one, two in zip(calls, calls[1:], strict=False))
+        assert all(one.ended <= two.began for one, two in itertools.pairwise(calls))
 
 
 async def test_jobs_do_not_wait_for_each_other():
