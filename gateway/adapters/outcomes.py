@@ -1,0 +1,120 @@
+"""Outcomes into their topic: what became of each job result, a feed for other teams and for us.
+
+A record's value is JSON, version 1; its key the job id, null if there is none:
+
+    {"version": 1, "target": "default", "job": "…", "operation": "PutJobSuccessResult",
+     "outcome": "accepted", "certainty": "confirmed", "reason": null, "claim": "succeeded",
+     "attempts": 1, "source": {"topic": "job-results", "partition": 3, "offset": 42},
+     "digest": "<32 hexadecimal digits>", "time": 1790000000.123, "traceparent": null}
+
+Every member is always there; what is unknown is null. No request content: the digest is keyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from gateway.adapters.kafka_client import KafkaConnection
+from gateway.adapters.topic_writer import Message, Pace, TopicWriter
+from gateway.core.model import (
+    Certainty,
+    Claim,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Reason,
+    Source,
+)
+from gateway.ports import SignalSink
+
+VERSION = 1
+
+
+class OutcomeWriter:
+    """The outcomes topic (ports.OutcomeLog): durable first, told second, exactly once.
+
+    `start` returns at once; outcomes wait until brokers and topic are there.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        signals: SignalSink,
+        pace: Pace | None = None,
+    ) -> None:
+        self._writer = TopicWriter(connection, topic, "outcomes", signals, pace)
+        self.start = self._writer.start
+        self.stop = self._writer.stop
+        self.pending = self._writer.pending
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no outcome can be written now; None: all is well."""
+        return self._writer.trouble
+
+    def append(self, outcome: Outcome, when_durable: Callable[[], None]) -> None:
+        key = None if outcome.job_id is None else outcome.job_id.encode()
+        self._writer.write(Message(outcome_to_json(outcome), key), when_durable)
+
+
+def outcome_to_json(outcome: Outcome) -> bytes:
+    source = outcome.source
+    return orjson.dumps(
+        {
+            "version": VERSION,
+            "target": outcome.target,
+            "job": outcome.job_id,
+            "operation": outcome.operation,
+            "outcome": outcome.kind,
+            "certainty": outcome.certainty,
+            "reason": outcome.reason,
+            "claim": outcome.claim,
+            "attempts": outcome.attempts,
+            "source": {
+                "topic": source.topic,
+                "partition": source.partition,
+                "offset": source.offset,
+            },
+            "digest": None if outcome.digest is None else outcome.digest.hex(),
+            "time": outcome.time,
+            "traceparent": outcome.traceparent,
+        }
+    )
+
+
+def outcome_from_json(value: bytes | None) -> Outcome | None:
+    """None: not an outcome, or of a version that we do not read. Never raises."""
+    try:
+        return _outcome(orjson.loads(value or b""))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome | None:
+    if fields["version"] != VERSION:
+        return None
+    source = fields["source"]
+    return Outcome(
+        kind=OutcomeKind(fields["outcome"]),
+        certainty=Certainty(fields["certainty"]),
+        source=Source(source["topic"], int(source["partition"]), int(source["offset"])),
+        time=float(fields["time"]),
+        target=_text(fields["target"]),
+        job_id=_text(fields["job"]),
+        operation=None if fields["operation"] is None else Operation(fields["operation"]),
+        claim=None if fields["claim"] is None else Claim(fields["claim"]),
+        reason=None if fields["reason"] is None else Reason(fields["reason"]),
+        attempts=int(fields["attempts"]),
+        digest=None if fields["digest"] is None else bytes.fromhex(fields["digest"]),
+        traceparent=_text(fields["traceparent"]),
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(value)
