@@ -168,7 +168,9 @@ def _everything_has_ended(lookup: Lookup) -> Iterator[Finding]:
 
 def _one_end_a_term(lookup: Lookup) -> Iterator[Finding]:
     for source, outcomes in lookup.outcomes.items():
-        for count, ended in enumerate(outcomes):
+        # A write whose acknowledgement was late is made again: the same moment, the same outcome.
+        distinct = {ended.time: ended for ended in reversed(outcomes)}
+        for count, ended in enumerate(sorted(distinct.values(), key=lambda e: e.timestamp)):
             if count > lookup.handovers_until(ended.timestamp):
                 yield Finding("G3", str(source), "a second outcome without a handover")
     for source, letters in lookup.letters.items():
