@@ -106,7 +106,7 @@ class Input(Section):
         ("job-results",), "Topics that hold job results.", min_length=1
     )
     start: Start = _setting(
-        86400, "Where a group without commits starts: seconds back from now, earliest or latest."
+        86400.0, "Where a group without commits starts: seconds back from now, earliest or latest."
     )
     key: Literal["any", "present", "job-id"] = _setting(
         "any", "What the record key must be; records with another key are rejected."
@@ -288,6 +288,11 @@ class Settings(BaseSettings):
     def _ambient_target(cls, targets: dict[str, Target]) -> dict[str, Target]:
         return targets or {"default": Target()}
 
+    def secrets(self) -> tuple[str, ...]:
+        """The values that no log and no answer may hold."""
+        secrets = (self.kafka.sasl_password, self.admin.token)
+        return tuple(secret.get_secret_value() for secret in secrets if secret is not None)
+
     @property
     def grace_period_seconds(self) -> float:
         """How long the process may take to leave after SIGTERM: at least this before SIGKILL."""
@@ -343,10 +348,12 @@ def _built(
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_input=False):
             path = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+            _cut(values, fault["loc"])
+            if fault["type"] == "too_short" and any(b.startswith(f"{path}.") for b in unsound):
+                continue  # pydantic counts only the items that are sound
             unsound.add(path)
             spelling = sources.spelling(path, variables)
             faults.append(f"{spelling}: {sources.sentence(Settings, path, fault)}")
-            _cut(values, fault["loc"])
         return None
 
 
@@ -454,6 +461,7 @@ def _routing_contradictions(s: Settings) -> Iterator[tuple[tuple[str, ...], str]
 
 def _target_contradictions(path: str, target: Target) -> Iterator[tuple[tuple[str, ...], str]]:
     if target.external_id is not None and target.role_arn is None:
-        yield ((path,), f"{path}.external_id: has no use without role_arn")
+        paths = (f"{path}.external_id", f"{path}.role_arn")
+        yield (paths, f"{path}.external_id: has no use without role_arn")
     if not target.room.min <= target.room.initial <= target.room.max:
         yield ((f"{path}.room",), f"{path}.room: must be min <= initial <= max")

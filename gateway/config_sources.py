@@ -152,7 +152,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = key_node.value
             if not isinstance(key, str) or key in seen:
                 raise yaml.MarkedYAMLError(
-                    problem="a key stands twice", problem_mark=key_node.start_mark
+                    problem="a key stands twice, or is no text", problem_mark=key_node.start_mark
                 )
             seen.add(key)
         return {str(key): value for key, value in super().construct_mapping(node, deep).items()}

@@ -78,6 +78,8 @@ def _line(row: dict[str, Any]) -> str:
 def _code(default: Any) -> str:
     if default is None:
         return "none"
+    if isinstance(default, float):
+        return f"`{default:.10g}`"
     return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
