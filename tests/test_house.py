@@ -23,13 +23,14 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTILINE)
 
 # Pure parts of the standard library, and the one library that the core may use.
-CORE_MAY_IMPORT = set(
-    """
-    __future__ abc base64 bisect collections contextlib dataclasses datetime difflib enum functools
-    hashlib heapq itertools json math operator re string struct types typing zlib
-    orjson gateway
-    """.split()
-)
+# fmt: off
+CORE_MAY_IMPORT = {
+    "__future__", "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime",
+    "difflib", "enum", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator",
+    "re", "string", "struct", "types", "typing", "zlib",
+    "orjson", "gateway",
+}
+# fmt: on
 
 
 def imported_names(module: Path) -> Iterator[str]:
