@@ -27,6 +27,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 MAY_BLOCK = {
     # The broker is forked by the thread that it must not outlive.
     "gateway/simulation/broker.py": {"_launched"},
+    # The loop of a thread of its own, made for what blocks.
+    "gateway/adapters/shared_work.py": {"work_aside"},
 }
 """Functions of ours in which the event loop may be blocked, and why."""
 

@@ -1,0 +1,206 @@
+"""The reader's page: an operation becomes a client method, its answer None or a Failure.
+
+    put ─► client, credentials ─► aiobotocore ─► 2xx with a request id ─────► None
+               │                        │
+               └ on the way             └ answered, or cut off
+                 (never unknown,          (unknown, if bytes may have left
+                  never the event's)       and nothing conclusive came)
+
+This is the border: beyond it nothing raises, and no message of an exception passes it, because
+messages quote what they complain about. What a Failure means is decided in core/retry.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import ClientConnectorCertificateError, ClientConnectorError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+    SSLError,
+)
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
+
+from gateway.adapters.aws_clients import AwsClients
+from gateway.core.model import Failure, JobResult, Operation, Verdict
+from gateway.core.retry import (
+    ATTEMPT_TIMEOUT,
+    BAD_CERTIFICATE,
+    NO_REQUEST_ID,
+    REFUSED_CREDENTIALS,
+    UNKNOWN_HOST,
+    UNREADABLE_ANSWER,
+    is_throttle,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codepipeline import CodePipelineClient
+
+_METHODS: Final[Mapping[Operation, str]] = {
+    Operation.JOB_SUCCESS: "put_job_success_result",
+    Operation.THIRD_PARTY_JOB_SUCCESS: "put_third_party_job_success_result",
+    Operation.JOB_FAILURE: "put_job_failure_result",
+    Operation.THIRD_PARTY_JOB_FAILURE: "put_third_party_job_failure_result",
+}
+
+OPENING: Final = "client"
+"""Stands for the operation that failed on the way, when it was none of AWS's: opening a client,
+finding credentials."""
+
+
+class CodePipelineCalls:
+    """Keeps the promise of `ports.CodePipeline`: one attempt is one call, and nothing raises but
+    cancellation."""
+
+    def __init__(self, clients: AwsClients, attempt_timeout_seconds: float) -> None:
+        self._clients = clients
+        self._attempt_timeout_seconds = attempt_timeout_seconds
+
+    async def put(self, target: str, result: JobResult) -> Failure | None:
+        failure = await self._attempt(target, result)
+        if failure is not None and failure.code in REFUSED_CREDENTIALS:
+            self._clients.distrust(target)
+        return failure
+
+    async def _attempt(self, target: str, result: JobResult) -> Failure | None:
+        is_on_the_way = True
+        try:
+            async with asyncio.timeout(self._attempt_timeout_seconds):
+                client = await self._clients.ready(target)
+                is_on_the_way = False
+                return await call(client, result)
+        except TimeoutError:
+            error_code = ATTEMPT_TIMEOUT
+        except Exception as error:  # the border: whatever the world throws becomes a value here
+            return failure_on_the_way(error) if is_on_the_way else failure_of_call(error)
+        if is_on_the_way:
+            return Failure(error_code, foreign_operation=OPENING)
+        return Failure(error_code, is_unknown=True)
+
+
+async def call(client: CodePipelineClient, result: JobResult) -> Failure | None:
+    """One call through aiobotocore's own client method."""
+    method = getattr(client, _METHODS[result.operation])
+    answer = await method(**arguments(result.body))
+    metadata = answer.get("ResponseMetadata", {})
+    if metadata.get("RequestId"):
+        return None
+    return Failure(NO_REQUEST_ID, metadata.get("HTTPStatusCode"), is_unknown=True)
+
+
+def arguments(body: bytes) -> dict[str, Any]:
+    """The wire body as keyword arguments.
+
+    `created` becomes a UTC datetime: botocore would read a bare number as local time first. It
+    leaves as the same number of seconds, to the microsecond.
+    """
+    members: dict[str, Any] = orjson.loads(body)
+    revision = members.get("currentRevision")
+    if revision is not None and "created" in revision:
+        revision["created"] = datetime.fromtimestamp(revision["created"], UTC)
+    return members
+
+
+def failure_on_the_way(error: Exception) -> Failure:
+    """Nothing was sent to CodePipeline: no client, no credentials, no role."""
+    if isinstance(error, ClientError):
+        return _failure_of_answer(error, error.operation_name)
+    return Failure(_connection_code(error), foreign_operation=OPENING)
+
+
+def failure_of_call(error: Exception) -> Failure:
+    """CodePipeline has refused the call, or no conclusive answer came."""
+    if isinstance(error, ClientError):
+        is_ours = error.operation_name in _METHODS
+        return _failure_of_answer(error, None if is_ours else error.operation_name)
+    if isinstance(error, BotocoreConnectionError | HTTPClientError):
+        return Failure(_connection_code(error), is_unknown=_may_have_sent(error))
+    if isinstance(error, BotoCoreError):
+        return Failure(type(error).__name__)
+    if _was_reading(error):
+        return Failure(UNREADABLE_ANSWER, is_unknown=True)
+    return Failure(type(error).__name__, is_unknown=True)
+
+
+def _failure_of_answer(error: ClientError, foreign_operation: str | None) -> Failure:
+    said: Mapping[str, Any] = error.response.get("Error", {})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = _code(said.get("Code"), status)
+    plain = Failure(code, status, foreign_operation=foreign_operation)
+    asks_for_less = is_throttle(plain) or _is_xml_throttle(code, said.get("Message"))
+    is_unknown = foreign_operation is None and not asks_for_less and _is_inconclusive(plain)
+    return Failure(code, status, is_unknown, foreign_operation, asks_for_less)
+
+
+def _code(code: object, status: int | None) -> str:
+    """AWS's code, if it looks like one: it ends in logs, and anybody may have answered."""
+    if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", code):
+        return code
+    return str(status) if status is not None else UNREADABLE_ANSWER
+
+
+def _is_xml_throttle(code: str, message: object) -> bool:
+    """Sister services have answered JSON calls with an XML throttle, which botocore cannot read:
+    its whole text becomes the message, and the status the code."""
+    if code != "400" or not isinstance(message, str):
+        return False
+    return "ThrottlingException" in message or "Rate exceeded" in message
+
+
+def _is_inconclusive(failure: Failure) -> bool:
+    """The server was in trouble itself: it may have applied the result before."""
+    return verdict(failure) is Verdict.PRESSURE and (
+        (failure.status or 0) >= 500
+        or failure.status == 408
+        or failure.code.startswith(("RequestTimeout", "RequestAborted"))
+    )
+
+
+def _connection_code(error: Exception) -> str:
+    cause = _wrapped(error)
+    if isinstance(cause, ClientConnectorCertificateError):
+        return BAD_CERTIFICATE
+    if isinstance(cause, ClientConnectorError) and _is_unknown_host(cause.os_error):
+        return UNKNOWN_HOST
+    return type(error).__name__
+
+
+def _is_unknown_host(error: OSError) -> bool:
+    """The name does not exist. A resolver that cannot tell just now says something else."""
+    return isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+
+
+def _may_have_sent(error: BotoCoreError) -> bool:
+    """False only if no byte of the request can have left.
+
+    aiobotocore calls every trouble with a connection EndpointConnectionError, a reset in the
+    middle of an answer too: only the error inside tells.
+    """
+    if isinstance(error, ConnectTimeoutError | ProxyConnectionError | SSLError):
+        return False
+    if isinstance(error, EndpointConnectionError):
+        return not isinstance(_wrapped(error), ClientConnectorError | socket.gaierror)
+    return True
+
+
+def _wrapped(error: Exception) -> object:
+    return error.kwargs.get("error") if isinstance(error, BotoCoreError) else None
+
+
+def _was_reading(error: Exception) -> bool:
+    """True if botocore stumbled over an answer: `null`, `[]` or bytes where it wants an object."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "botocore.parsers" for frame, _ in frames)

@@ -1,0 +1,1 @@
+"""The tests mirror the package; helpers stand beside the tests that use them."""

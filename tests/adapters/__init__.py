@@ -1,0 +1,1 @@
+"""The adapters against real parts: sockets, files, a real broker."""
