@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeGuard, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -101,7 +101,7 @@ def _is_setting(kind: Any, path: list[str]) -> bool:
         return True
     if get_origin(kind) is dict:
         return path[0] != "" and _is_setting(get_args(kind)[1], path[1:])
-    if not _is_section(kind):
+    if not is_section(kind):
         return False
     field = kind.model_fields.get(path[0])
     return field is not None and _is_setting(field.annotation, path[1:])
@@ -112,9 +112,9 @@ def each_setting(section: type[BaseModel], path: str = "") -> Iterator[tuple[str
     for name, field in section.model_fields.items():
         kind: Any = field.annotation
         inner = f"{path}.{name}".lstrip(".")
-        if get_origin(kind) is dict and _is_section(get_args(kind)[1]):
+        if get_origin(kind) is dict and is_section(get_args(kind)[1]):
             kind, inner = get_args(kind)[1], f"{inner}.<name>"
-        if _is_section(kind):
+        if is_section(kind):
             yield from each_setting(kind, inner)
         else:
             yield inner, field
@@ -130,7 +130,8 @@ def section_meaning(settings: type[BaseModel], path: str) -> str:
     return str(kind.__doc__).splitlines()[0]
 
 
-def _is_section(kind: Any) -> bool:
+def is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether the type of a setting is a section of its own."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 

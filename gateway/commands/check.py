@@ -44,11 +44,16 @@ def _tls_context(kafka: Kafka) -> None:
         return
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
-        if kafka.ssl_cert_file is not None:
-            # An empty password refuses an encrypted key, where none would ask on the terminal.
-            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password="")
     except OSError as error:  # SSLError is one
-        raise Unusable(f"kafka.ssl_*: cannot be used ({type(error).__name__})") from None
+        raise Unusable(f"kafka.ssl_ca_file: cannot be used ({type(error).__name__})") from None
+    if kafka.ssl_cert_file is None:
+        return
+    try:
+        # An empty password refuses an encrypted key, where none would ask on the terminal.
+        context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password="")
+    except OSError as error:
+        both = "kafka.ssl_cert_file and kafka.ssl_key_file"
+        raise Unusable(f"{both}: cannot be used ({type(error).__name__})") from None
 
 
 def _topics(settings: Settings) -> Iterator[str]:

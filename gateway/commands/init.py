@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from gateway.config import Settings, Target
-from gateway.config_sources import section_meaning
+from gateway.config_sources import is_section, section_meaning
 
 _HEAD = """\
-# Settings of the job-result gateway. Lines that are commented out show the defaults.
-# The same settings can come from the environment: GATEWAY_KAFKA__BOOTSTRAP_SERVERS.
-# Keep secrets out of this file: use the environment or a directory of files that
-# GATEWAY_SECRETS_DIRECTORY names (kafka__sasl_password, admin__token).
-# `gateway check --config FILE` tells every fault at once; `gateway settings` explains all of them.
+## Settings of the job-result gateway. Lines behind a single # show the defaults.
+## The same settings can come from the environment: GATEWAY_KAFKA__BOOTSTRAP_SERVERS.
+## Keep secrets out of this file: use the environment or a directory of files that
+## GATEWAY_SECRETS_DIRECTORY names (kafka__sasl_password, admin__token).
+## `gateway check --config FILE` tells every fault at once; `gateway settings` explains all.
 """
 _ACTIVE = {"kafka.bootstrap_servers": '"localhost:9092"', "input.topics": '["job-results"]'}
 
@@ -44,36 +44,31 @@ def run(file: Path | None) -> int:
 
 
 def template() -> str:
-    """The YAML text."""
+    """The YAML text. Without the single # at their beginning, all lines are settings."""
     lines = [_HEAD]
     for name, field in Settings.model_fields.items():
-        lines.append(f"\n# {section_meaning(Settings, name)}\n")
+        mark = "" if any(active.startswith(f"{name}.") for active in _ACTIVE) else "#"
+        lines.append(f"\n## {section_meaning(Settings, name)}\n{mark}{name}:\n")
         if name == "targets":
-            lines += ["# targets:\n", "#   main:\n", *_section(Target, name, "#     ")]
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            is_active = any(active.startswith(f"{name}.") for active in _ACTIVE)
-            lines.append(f"{name}:\n" if is_active else f"# {name}:\n")
-            lines += _section(field.annotation, name, "  " if is_active else "#   ")
+            lines += ["#  main:\n", *_section(Target, name, "    ")]
+        elif is_section(field.annotation):
+            lines += _section(field.annotation, name, "  ")
     return "".join(lines)
 
 
-def _section(section: type[BaseModel], path: str, indent: str) -> list[str]:
-    lines = []
+def _section(section: type[BaseModel], path: str, indent: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines.append(f"{indent}{name}:\n")
-            lines += _section(field.annotation, f"{path}.{name}", f"{indent}  ")
+        inner = f"{path}.{name}"
+        if is_section(field.annotation):
+            yield f"#{indent}{name}:\n"
+            yield from _section(field.annotation, inner, f"{indent}  ")
+        elif inner in _ACTIVE:
+            yield f"{indent}{name}: {_ACTIVE[inner]}  # {field.description}\n"
         else:
-            lines.append(_setting(f"{path}.{name}", name, field, indent))
-    return lines
-
-
-def _setting(path: str, name: str, field: FieldInfo, indent: str) -> str:
-    if path in _ACTIVE:
-        return f"{indent}{name}: {_ACTIVE[path]}  # {field.description}\n"
-    mark = indent if indent.startswith("#") else f"  # {indent[2:]}"
-    return f"{mark}{name}:{_value(field.default)}  # {field.description}\n"
+            yield f"#{indent}{name}:{_value(field.default)}  # {field.description}\n"
 
 
 def _value(default: Any) -> str:
+    if isinstance(default, float):
+        return f" {default:.10g}"
     return "" if default is None else f" {json.dumps(default)}"
