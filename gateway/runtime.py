@@ -1,0 +1,284 @@
+"""Opens adapters in order, runs the flow, drains on SIGTERM, closes in reverse.
+
+admin ─► AWS clients ─► outcome and dead-letter writers ─► source ─► reading
+                                                                        │ SIGTERM
+admin ◄─ AWS clients ◄─ outcome and dead-letter writers ◄─ source ◄─ commit ◄─ drain
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+from gateway import __version__, assembly
+from gateway.adapters.admin import AdminServer, Readiness, Views
+from gateway.adapters.codepipeline import CodePipelineCalls
+from gateway.adapters.dead_letters import DeadLetterWriter
+from gateway.adapters.kafka_client import KafkaConnection
+from gateway.adapters.kafka_source import KafkaSource
+from gateway.adapters.outcomes import OutcomeWriter
+from gateway.adapters.telemetry import EventLoopLag, LogAndMetrics
+from gateway.config import Settings
+from gateway.core.backpressure import Backpressure
+from gateway.core.endings import Endings
+from gateway.core.signals import Draining, Started, Stopped
+from gateway.deliver import Deliveries, World
+from gateway.flow import Admission, Flow
+from gateway.partitions import Partitions
+from gateway.ports import CodePipeline
+from gateway.settle import Settlement
+from gateway.shadow import NoCalls, NoLog
+from gateway.status import Status
+
+READING_SECONDS = 5.0
+"""How long the last read may take to return once reading is to stop."""
+
+
+class StopRequests:
+    """SIGTERM and SIGINT: the first asks for a drain, the second skips it."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def received(self) -> None:
+        (self.at_once if self.drain.is_set() else self.drain).set()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        kinds = (signal.SIGTERM, signal.SIGINT)
+        for kind in kinds:
+            loop.add_signal_handler(kind, self.received)
+        try:
+            yield
+        finally:
+            for kind in kinds:
+                loop.remove_signal_handler(kind)
+
+
+class Gateway:
+    """One process's worth of gateway. Exit code 0 after a stop that was asked for, 1 if the
+    consumer could not be kept alive."""
+
+    def __init__(
+        self, settings: Settings, telemetry: LogAndMetrics, *, is_shadow: bool = False
+    ) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._is_shadow = is_shadow
+        self._signals = telemetry.signals
+        self._lag = EventLoopLag()
+        self._is_draining = False
+        self._build()
+
+    def _build(self) -> None:
+        settings, signals = self._settings, self._signals
+        connection = assembly.connection(settings)
+        self._instance = assembly.new_instance_name()
+        self._clients = assembly.clients(settings, signals, self._instance)
+        self._outcomes, self._dead_letters = self._logs(connection)
+        self._backpressure = Backpressure(assembly.budgets(settings))
+        self._endings = Endings(settings.budgets.endings)
+        self._settlement = Settlement(
+            self._outcomes,
+            self._dead_letters,
+            self._backpressure,
+            self._endings,
+            signals,
+            time.time,
+        )
+        self._rooms = assembly.rooms(settings)
+        self._world = World(time.time, assembly.chance(), signals)
+        self._calls: CodePipeline = NoCalls()
+        if not self._is_shadow:
+            self._calls = CodePipelineCalls(self._clients, settings.aws.attempt_timeout_seconds)
+        self._rules = assembly.delivery_rules(settings)
+        self._partitions = Partitions(
+            self._new_deliveries, self._settlement, assembly.patience(settings), signals
+        )
+        self._source = KafkaSource(
+            connection,
+            assembly.consumer_settings(settings, self._group_id()),
+            listener=self._partitions,
+            signals=signals,
+            clock=time.time,
+        )
+        if not self._is_shadow:
+            self._partitions.attach(self._source)  # without a source it never commits
+        self._flow = Flow(
+            self._source,
+            self._partitions,
+            Admission(
+                assembly.decoder(settings),
+                assembly.routes(settings),
+                assembly.deadlines(settings),
+                self._settlement,
+                self._world,
+            ),
+            self._backpressure,
+            self._world,
+            settings.kafka.max_batch_records,
+        )
+        self._status = Status(
+            self._partitions,
+            self._rooms,
+            self._backpressure,
+            self._endings,
+            self._settlement,
+            self._source,
+        )
+
+    def _logs(
+        self, connection: KafkaConnection
+    ) -> tuple[OutcomeWriter | NoLog, DeadLetterWriter | NoLog]:
+        if self._is_shadow:
+            return NoLog(), NoLog()
+        settings, signals = self._settings, self._signals
+        return (
+            OutcomeWriter(connection, settings.outcomes.topic, signals),
+            DeadLetterWriter(connection, settings.dead_letters.topic, signals),
+        )
+
+    def _group_id(self) -> str:
+        group_id = self._settings.kafka.group_id
+        return f"{group_id}-shadow-{self._instance}" if self._is_shadow else group_id
+
+    def _new_deliveries(self) -> Deliveries:
+        return Deliveries(
+            self._calls, self._rooms, self._endings, self._settlement, self._rules, self._world
+        )
+
+    @property
+    def _mode(self) -> str:
+        return "shadow" if self._is_shadow else "run"
+
+    async def run(self) -> int:
+        """Returns the exit code. Everything opened is closed, in reverse."""
+        stop = StopRequests()
+        with stop.listening():
+            async with self._admin(), self._clients_open(), self._writers():
+                self._signals.emit(Started(__version__, self._instance, self._mode))
+                code = await self._deliver(stop)
+            self._signals.emit(Stopped(self._backpressure.records))
+        return code
+
+    @contextlib.asynccontextmanager
+    async def _admin(self) -> AsyncIterator[None]:
+        """First to open, last to close: it says why everything else is not ready yet."""
+        self._status.lag_seconds = lambda: self._lag.lag_seconds
+        self._telemetry.metrics.read_gauges_from(self._gauges)
+        views = Views(
+            seconds_since_beat=lambda: self._lag.seconds_since_beat,
+            readiness=self._readiness,
+            metrics=self._telemetry.metrics.expose,
+            status=self._report,
+        )
+        settings = self._settings.admin
+        token = settings.token.get_secret_value() if settings.token else None
+        server = AdminServer(views, token)
+        beat = asyncio.create_task(self._lag.run(self._signals.beat))
+        try:
+            await server.start(settings.host, settings.port)
+            yield
+        finally:
+            await server.stop()
+            beat.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _clients_open(self) -> AsyncIterator[None]:
+        try:
+            await self._clients.warm()
+            yield
+        finally:
+            await self._clients.close()
+
+    @contextlib.asynccontextmanager
+    async def _writers(self) -> AsyncIterator[None]:
+        timeout = self._settings.outcomes.write_timeout_seconds
+        self._outcomes.start()
+        self._dead_letters.start()
+        try:
+            yield
+        finally:
+            await self._dead_letters.stop(timeout)
+            await self._outcomes.stop(timeout)
+
+    async def _deliver(self, stop: StopRequests) -> int:
+        """From joining the group to having left it."""
+        starting = asyncio.create_task(self._source.start())
+        reading = asyncio.create_task(self._flow.read())
+        committing = asyncio.create_task(
+            self._flow.commit_every(self._settings.kafka.commit_interval_seconds)
+        )
+        failing = asyncio.create_task(self._source.wait_failed())
+        asked = asyncio.create_task(stop.drain.wait())
+        await asyncio.wait({asked, failing, reading}, return_when=asyncio.FIRST_COMPLETED)
+        code = 0 if asked.done() else 1
+        await self._leave(stop, reading, committing, starting)
+        for task in (asked, failing):
+            task.cancel()
+        return code
+
+    async def _leave(
+        self,
+        stop: StopRequests,
+        reading: asyncio.Task[None],
+        committing: asyncio.Task[None],
+        starting: asyncio.Task[None],
+    ) -> None:
+        self._is_draining = True
+        self._signals.emit(Draining(self._backpressure.records))
+        self._flow.stop_reading()
+        starting.cancel()
+        await asyncio.wait({reading}, timeout=READING_SECONDS)
+        await self._drain(stop)
+        committing.cancel()
+        await asyncio.wait({committing, starting})
+        # As at any revocation: calls under way may end, what is settled is committed.
+        await self._partitions.partitions_revoked()
+        await self._source.stop()
+
+    async def _drain(self, stop: StopRequests) -> None:
+        draining = asyncio.create_task(self._flow.drain())
+        skipped = asyncio.create_task(stop.at_once.wait())
+        seconds = self._settings.shutdown.drain_seconds
+        await asyncio.wait({draining, skipped}, timeout=seconds, return_when="FIRST_COMPLETED")
+        draining.cancel()
+        skipped.cancel()
+
+    # -- what can be asked ----------------------------------------------------------------------
+
+    def _readiness(self) -> Readiness:
+        is_ready = self._partitions.was_assigned and not self._is_draining
+        return Readiness(is_ready, tuple(self._troubles().values()))
+
+    def _troubles(self) -> dict[str, str]:
+        parts = {
+            "source": self._source.trouble,
+            "outcomes": self._outcomes.trouble,
+            "dead-letters": self._dead_letters.trouble,
+        }
+        found = {name: f"{name}: {trouble}" for name, trouble in parts.items() if trouble}
+        for target, room in self._rooms.items():
+            for operation, halt in room.halts().items():
+                found[f"{target} {operation}"] = f"{target} {operation} halted: {halt.why}"
+        return found
+
+    def _gauges(self) -> dict[str, float | Mapping[tuple[str, ...], float]]:
+        return {**self._status.gauges(), "gateway_ready": float(self._readiness().is_ready)}
+
+    def _report(self) -> dict[str, object]:
+        return {
+            "version": __version__,
+            "instance": self._instance,
+            "mode": self._mode,
+            "ready": self._readiness().is_ready,
+            "draining": self._is_draining,
+            "trouble": list(self._troubles().values()),
+            **self._status.report(),
+            "source": self._source.statistics(),
+        }
