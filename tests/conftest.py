@@ -29,6 +29,8 @@ MAY_BLOCK = {
     "gateway/simulation/broker.py": {"_launched"},
     # The loop of a thread of its own, made for what blocks.
     "gateway/adapters/shared_work.py": {"work_aside"},
+    # One stat a second at most, and a Secret's files when it has changed.
+    "gateway/adapters/client_tokens.py": {"__init__", "_look"},
 }
 """Functions of ours in which the event loop may be blocked, and why."""
 
