@@ -108,6 +108,10 @@ class Log:
             else None
         )
 
+    @property
+    def dropped(self) -> int:
+        return self._writer.dropped
+
     def line(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """One line: time, level, event, then the fields. Never raises."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -56,7 +56,9 @@ GAUGES = (
     Gauge("gateway_held_deliveries", (), "Deliveries held by a halt."),
     Gauge("gateway_calls_in_flight", ("target",), "Calls to CodePipeline under way."),
     Gauge("gateway_room_limit", ("target",), "Calls that may be under way at once."),
-    Gauge("gateway_halted", ("target", "operation", "why"), "1 while it is not called, else 0."),
+    Gauge(
+        "gateway_halted", ("target", "operation", "why"), "1 while it is not called, else absent."
+    ),
     Gauge("gateway_pending_writes", ("log",), "Outcomes and dead letters not yet acknowledged."),
     Gauge("gateway_known_endings", (), "Ended jobs remembered."),
     Gauge("gateway_intake_paused", (), "1 while nothing is read because a budget is used up."),
@@ -170,7 +172,10 @@ class Histogram:
 class Metrics:
     """Everything that /metrics shows. A collector of prometheus-client."""
 
-    def __init__(self, kinds: Iterable[type[Signal]]) -> None:
+    def __init__(
+        self, kinds: Iterable[type[Signal]], own_gauges: Callable[[], Readings] = dict
+    ) -> None:
+        self._own_gauges = own_gauges
         self.counts = {kind: Counts(kind) for kind in kinds}
         self.histograms = {kind: Histogram(kind) for kind in self.counts if kind.histogram}
         self._statistics: Callable[[], Readings] = dict
@@ -193,7 +198,7 @@ class Metrics:
                 yield family
         for histogram in self.histograms.values():
             yield histogram.family()
-        readings = self._statistics()
+        readings = {**self._own_gauges(), **self._statistics()}
         for gauge in GAUGES:
             if gauge.name in readings:
                 yield _gauge_family(gauge, readings[gauge.name])

@@ -41,7 +41,10 @@ class Telemetry:
         kinds: Iterable[type[Signal]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.metrics = Metrics(catalogue() if kinds is None else kinds)
+        self.metrics = Metrics(
+            catalogue() if kinds is None else kinds,
+            lambda: {"gateway_log_lines_dropped": log.dropped},
+        )
         self._log = log
         self._is_sampling = level != Level.DEBUG
         self._clock = clock
