@@ -46,7 +46,7 @@ EVENTS: dict[Operation, dict[str, Any]] = {
 }
 
 
-def event(operation: Operation = Operation.JOB_SUCCESS, **members: Any) -> dict[str, Any]:
+def event(operation: Operation = Operation.JOB_SUCCESS, /, **members: Any) -> dict[str, Any]:
     """A valid event, free to be changed; `members` replace its own, `...` takes one out."""
     made = copy.deepcopy(EVENTS[operation]) | members
     return {name: item for name, item in made.items() if item is not ...}
