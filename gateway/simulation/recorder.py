@@ -71,7 +71,7 @@ async def record_history(
     return History(
         entries=[_entry(record, witness.expected) for record in results],
         calls=_calls(books),
-        outcomes=[_ended(record) for record in outcomes],
+        outcomes=[ended_of(record) for record in outcomes],
         letters=[_letter(record, originals) for record in dead_letters],
         commits=commits,
         handovers=generations,
@@ -112,7 +112,8 @@ def _call(line: Mapping[str, Any]) -> Call:
     )
 
 
-def _ended(record: Stored) -> Ended:
+def ended_of(record: Stored) -> Ended:
+    """What an outcome record says; the kind `unreadable` if it says nothing."""
     try:
         told = json.loads(record.value or b"")
         return Ended(
