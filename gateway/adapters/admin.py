@@ -21,7 +21,11 @@ from aiohttp import web
 from gateway.adapters.metrics import CONTENT_TYPE
 
 MOST_SECONDS_WITHOUT_BEAT = 30.0
-_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "gateway",  # aiohttp would name itself, Python and both versions
+}
 _OPEN = frozenset({"/livez", "/readyz"})
 
 
@@ -103,7 +107,7 @@ class AdminServer:
         return _json({"ready": is_ready, "trouble": trouble}, 200 if is_ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        headers = {**_NO_STORE, "Content-Type": CONTENT_TYPE}
+        headers = {**_HEADERS, "Content-Type": CONTENT_TYPE}
         return web.Response(body=self._views.metrics(), headers=headers)
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -119,5 +123,5 @@ def _json(
     return web.Response(
         body=text,
         status=status,
-        headers={**_NO_STORE, "Content-Type": "application/json", **(headers or {})},
+        headers={**_HEADERS, "Content-Type": "application/json", **(headers or {})},
     )
