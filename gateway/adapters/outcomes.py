@@ -18,7 +18,8 @@ from typing import Any
 import orjson
 
 from gateway.adapters.kafka_client import KafkaConnection
-from gateway.adapters.topic_writer import Message, Pace, TopicWriter
+from gateway.adapters.producer_run import Message
+from gateway.adapters.topic_writer import Pace, TopicWriter
 from gateway.core.model import (
     Certainty,
     Claim,
