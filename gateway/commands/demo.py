@@ -137,11 +137,11 @@ async def _end_gateway(stage: Stage) -> None:
     try:
         code = await stage.gateway.stop(_LEAVE_SECONDS)
     except TimeoutError:
-        raise failure(
+        raise await failure(
             f"the gateway had not left after {_LEAVE_SECONDS:.0f} s", stage.gateway
         ) from None
     if code != 0:
-        raise failure("the gateway did not leave in peace", stage.gateway)
+        raise await failure("the gateway did not leave in peace", stage.gateway)
 
 
 async def _wait_until_sent(stage: Stage, share: float) -> None:
@@ -200,5 +200,5 @@ async def _watch_gateway(stage: Stage) -> None:
     while True:
         await stage.gateway.wait()
         if not stage.gateway_may_end:
-            raise failure("the gateway ended, and nobody had asked it to", stage.gateway)
+            raise await failure("the gateway ended, and nobody had asked it to", stage.gateway)
         await asyncio.sleep(REFRESH_SECONDS)

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 _TAIL_LINES = 12
 
@@ -30,7 +29,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        with self._opened_log() as log:
+        with await asyncio.to_thread(self._log.open, "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())),
                 *(sys.executable, "-m", "gateway", *self._arguments),
@@ -67,15 +66,13 @@ class Child:
         finally:
             await self.kill()
 
-    def log_text(self) -> str:
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+    async def log_text(self) -> str:
+        """Everything that it has said, on both streams."""
+        return await asyncio.to_thread(self._log.read_text, errors="replace")
 
-    def log_tail(self) -> str:
+    async def log_tail(self) -> str:
         """Its last words."""
-        return "\n".join(self.log_text().splitlines()[-_TAIL_LINES:])
-
-    def _opened_log(self) -> BinaryIO:
-        return self._log.open("ab")
+        return "\n".join((await self.log_text()).splitlines()[-_TAIL_LINES:])
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self.is_running:

@@ -103,7 +103,7 @@ async def _start_simulator(stack: AsyncExitStack, folder: Path) -> str:
     stack.push_async_callback(child.kill)
 
     async def endpoint() -> str | None:
-        found = re.search(r"at (http://\S+?);", child.log_text())
+        found = re.search(r"at (http://\S+?);", await child.log_text())
         return found and found[1]
 
     return await _soon(endpoint, child)
@@ -155,18 +155,18 @@ async def _soon(condition: Callable[[], Awaitable[T | None]], child: Child) -> T
         async with asyncio.timeout(_READY_SECONDS):
             while not (answer := await condition()):
                 if not child.is_running:
-                    raise failure(f"{child.name} ended before it was ready", child)
+                    raise await failure(f"{child.name} ended before it was ready", child)
                 await asyncio.sleep(_LOOK_SECONDS)
             return answer
     except TimeoutError:
         what = f"{child.name} was not ready after {_READY_SECONDS:.0f} s"
-        raise failure(what, child) from None
+        raise await failure(what, child) from None
 
 
-def failure(what: str, child: Child) -> DemoFailed:
+async def failure(what: str, child: Child) -> DemoFailed:
     """What happened to a child, with its last words."""
     code = f" (exit code {child.exit_code})" if child.exit_code is not None else ""
-    return DemoFailed(f"{what}{code}; the end of its log:\n{child.log_tail()}")
+    return DemoFailed(f"{what}{code}; the end of its log:\n{await child.log_tail()}")
 
 
 def _free_port() -> int:
