@@ -8,11 +8,13 @@ line for each thing, so that a reader sees what the gateway would do.
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 from collections.abc import Iterator
 
-from gateway.config import Kafka, Settings
+from gateway import assembly
+from gateway.config import Settings
+
+_TLS_FILES = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
 
 
 class Unusable(Exception):
@@ -22,7 +24,7 @@ class Unusable(Exception):
 def run(settings: Settings) -> int:
     """0 if everything can be built, else 2 and a sentence for each thing that cannot."""
     faults = []
-    for build in (_kafka, _topics, _targets, _keys, _admin, _leaving):
+    for build in (_kafka, _topics, _targets, _events, _admin, _leaving):
         try:
             for line in build(settings):
                 print(line)
@@ -35,25 +37,13 @@ def run(settings: Settings) -> int:
 
 def _kafka(settings: Settings) -> Iterator[str]:
     kafka = settings.kafka
-    _tls_context(kafka)
-    yield f"kafka: {kafka.bootstrap_servers}, {kafka.security_protocol}, group {kafka.group_id}"
-
-
-def _tls_context(kafka: Kafka) -> None:
-    if not kafka.security_protocol.endswith("SSL"):
-        return
     try:
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
+        assembly.connection(settings)
     except OSError as error:  # SSLError is one
-        raise Unusable(f"kafka.ssl_ca_file: cannot be used ({type(error).__name__})") from None
-    if kafka.ssl_cert_file is None:
-        return
-    try:
-        # An empty password refuses an encrypted key, where none would ask on the terminal.
-        context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password="")
-    except OSError as error:
-        both = "kafka.ssl_cert_file and kafka.ssl_key_file"
-        raise Unusable(f"{both}: cannot be used ({type(error).__name__})") from None
+        files = (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)
+        names = [f"kafka.{name}" for name, file in zip(_TLS_FILES, files, strict=True) if file]
+        raise Unusable(f"{', '.join(names)}: cannot be used ({type(error).__name__})") from None
+    yield f"kafka: {kafka.bootstrap_servers}, {kafka.security_protocol}, group {kafka.group_id}"
 
 
 def _topics(settings: Settings) -> Iterator[str]:
@@ -65,29 +55,28 @@ def _topics(settings: Settings) -> Iterator[str]:
 
 
 def _targets(settings: Settings) -> Iterator[str]:
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    ambient = named or "of the AWS configuration, as AWS_REGION is not set"
     for name, target in settings.targets.items():
-        parts = [f"region {target.region or 'ambient'}"]
+        parts = [f"region {target.region or ambient}"]
         parts += [f"role {target.role_arn}"] if target.role_arn else []
         parts += [f"profile {target.profile}"] if target.profile else []
         parts += [f"endpoint {target.endpoint}"] if target.endpoint else []
         yield f"target {name}: {', '.join(parts)}"
 
 
-def _keys(settings: Settings) -> Iterator[str]:
-    key = settings.endings.digest_key
-    if key is not None and not _content(key):
-        raise Unusable("endings.digest_key: the file is empty")
-    yield f"digests: {'keyed by a file' if key else 'keyed at random, per process'}"
-    if settings.third_party.client_tokens is not None:
-        yield f"client tokens: looked up in {settings.third_party.client_tokens}"
-
-
-def _content(path: os.PathLike[str]) -> bytes:
+def _events(settings: Settings) -> Iterator[str]:
+    key, tokens = settings.endings.digest_key, settings.third_party.client_tokens
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        if key is not None and not key.read_bytes().strip():
+            raise Unusable("endings.digest_key: the file is empty")
+        assembly.decoder(settings)
     except OSError as error:
-        raise Unusable(f"endings.digest_key: cannot be read ({error.strerror})") from None
+        path = "endings.digest_key" if error.filename == str(key) else "third_party.client_tokens"
+        raise Unusable(f"{path}: cannot be read ({error.strerror})") from None
+    yield f"digests: {'keyed by a file' if key else 'keyed at random, per process'}"
+    if tokens is not None:
+        yield f"client tokens: looked up in {tokens}"
 
 
 def _admin(settings: Settings) -> Iterator[str]:
