@@ -308,7 +308,7 @@ async def test_a_slow_sts_outlives_the_attempts_that_wait_for_it(
     assert len(sts.asked) == 1
 
 
-@pytest.mark.parametrize("lifetime_seconds", [300.0, 700.0])
+@pytest.mark.parametrize("lifetime_seconds", [30.0, 300.0, 700.0])
 async def test_credentials_about_to_expire_are_renewed_without_a_stampede(
     simulator: CodePipelineSimulator, sts: SecurityTokenService, lifetime_seconds: float
 ) -> None:
@@ -323,16 +323,33 @@ async def test_credentials_about_to_expire_are_renewed_without_a_stampede(
     assert len(sts.asked) < first + 5
 
 
+@pytest.mark.parametrize("lifetime_seconds", [300.0, 700.0])
 async def test_a_failing_renewal_ahead_of_time_fails_no_call(
-    simulator: CodePipelineSimulator, sts: SecurityTokenService
+    simulator: CodePipelineSimulator, sts: SecurityTokenService, lifetime_seconds: float
 ) -> None:
-    sts.lifetime_seconds = 700.0
+    sts.lifetime_seconds = lifetime_seconds
     async with calling(_role(simulator)) as world:
         sts.refusal = (500, "InternalFailure")
         async with asyncio.timeout(10):
             while len(sts.asked) == 1:
                 await world.put(job_result())
-        assert await world.put() == Failure("InvalidJobStateException", 400)
+        for _ in range(5):
+            assert await world.put() == Failure("InvalidJobStateException", 400)
+
+
+async def test_a_failing_renewal_at_the_last_moment_says_why(
+    simulator: CodePipelineSimulator, sts: SecurityTokenService
+) -> None:
+    sts.lifetime_seconds = 30.0
+    async with calling(_role(simulator)) as world:
+        sts.refusal = (403, "AccessDenied")
+
+        async def why() -> bool:
+            failure = await world.put()
+            return failure == Failure("AccessDenied", 403, foreign_operation="AssumeRole")
+
+        condition: Callable[[], bool | Awaitable[bool]] = why
+        await wait_until(condition)
 
 
 async def test_no_secret_of_a_role_is_logged(
