@@ -41,7 +41,12 @@ def accepted_with(body: Mapping[str, Any]) -> Answer:
     return Answer(200, orjson.dumps(body))
 
 
+def readable(text: str) -> str:
+    """The text, fit for JSON: header bytes that are no UTF-8 become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def refused(refusal: Refusal) -> Answer:
     """The refusal as a stock client expects it."""
-    body = orjson.dumps({"__type": refusal.code, "message": refusal.message})
+    body = orjson.dumps({"__type": refusal.code, "message": readable(refusal.message)})
     return Answer(refusal.status, body, code=refusal.code)

@@ -76,7 +76,7 @@ class CodePipelineSimulator:
 
     async def __aenter__(self) -> Self:
         if self._file is not None:
-            self._file.open()
+            await asyncio.to_thread(self._file.open)
         server = web.Server(
             self._receive, request_factory=_request, access_log=None, auto_decompress=False
         )

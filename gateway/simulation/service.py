@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.simulation.answers import Answer, Refusal, refused
+from gateway.simulation.answers import JSON_1_1, Answer, Refusal, readable, refused
 from gateway.simulation.books import Books, Entry, canonical
 from gateway.simulation.faults import Fault, Faults
 from gateway.simulation.jobs import Jobs, JobState
@@ -36,6 +36,11 @@ EXAMPLE_KEY = AccessKey("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYE
 _TOO_LARGE = Refusal("RequestEntityTooLargeException", "The request body is too large", 413)
 _UNKNOWN_OPERATION = Refusal("UnknownOperationException", "", 400)
 _TOO_DEEP = Refusal("SerializationException", "The request is nested too deeply")
+
+
+def _is_json_1_1(request: SignedRequest) -> bool:
+    types = [value for name, value in request.headers if name.lower() == "content-type"]
+    return [t.partition(";")[0].strip() for t in types] == [JSON_1_1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,9 @@ class Service:
     def begin(self, target: str, user_agent: str, now: float) -> Entry:
         """Enters a call in the books, whatever becomes of it."""
         request_id = f"{self._request_ids}-{len(self.books) + 1:012x}"
-        return self.books.begin(now, target.removeprefix(TARGET_PREFIX), request_id, user_agent)
+        named = target.startswith(TARGET_PREFIX)
+        operation = readable(target[len(TARGET_PREFIX) :] if named else f"({target})")
+        return self.books.begin(now, operation, request_id, user_agent)
 
     def admit(self, entry: Entry, request: SignedRequest, now: float) -> Admission:
         """Identifies caller and request; lets the call in, or says why not."""
@@ -127,7 +134,7 @@ class Service:
 
     def _identified(self, entry: Entry, request: SignedRequest, now: float) -> Admission:
         nobody = unverified_caller(request, self.verifier.keys)
-        if request.method != "POST" or request.target != "/":
+        if request.method != "POST" or request.target != "/" or not _is_json_1_1(request):
             return Admission(entry, nobody, refusal=_UNKNOWN_OPERATION)
         if len(request.body) > BODY_MAX_BYTES:
             return Admission(entry, nobody, refusal=_TOO_LARGE)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-from gateway.simulation.answers import Refusal
+from gateway.simulation.answers import Refusal, readable
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 CLOCK_TOLERANCE_SECONDS = 300.0
@@ -70,11 +70,12 @@ class _Authorization(NamedTuple):
 def unverified_caller(request: SignedRequest, keys: Mapping[str, AccessKey]) -> Caller:
     """Who the request says it is from; nothing is checked. Unsigned requests have no key."""
     authorization = _parse_authorization(_joined(request.headers).get("authorization", ""))
-    if not isinstance(authorization, _Authorization):
+    if isinstance(authorization, Refusal):
         return Caller("", DEFAULT_ACCOUNT, "")
     key = keys.get(authorization.access_key)
     account = key.account if key else DEFAULT_ACCOUNT
-    return Caller(authorization.access_key, account, authorization.scope.region)
+    region = readable(authorization.scope.region)
+    return Caller(readable(authorization.access_key), account, region)
 
 
 class SignatureVerifier:
@@ -104,7 +105,7 @@ class SignatureVerifier:
             self._refused_form(authorization, headers, now)
             or _refused_token(key, headers, now)
             or self._refused_signature(request, authorization, key, headers)
-            or Caller(key.access_key, key.account, authorization.scope.region)
+            or Caller(key.access_key, key.account, readable(authorization.scope.region))
         )
 
     def _refused_form(

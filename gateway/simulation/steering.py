@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from aiohttp import ClientConnectionResetError, web
 
+from gateway.simulation.answers import readable
 from gateway.simulation.faults import Aim, Fault, FaultKind
 from gateway.simulation.jobs import ActionType, Job, JobKind, JobState, Wish
 from gateway.simulation.service import Service
@@ -55,7 +56,7 @@ class Steering:
         try:
             return await route(request)
         except (ValueError, web.HTTPRequestEntityTooLarge) as error:
-            return _json({"error": str(error)}, 400)
+            return _json({"error": readable(str(error))}, 400)
 
     async def _health(self, _: web.BaseRequest) -> web.StreamResponse:
         calls, jobs = len(self._service.books), len(self._service.jobs)
