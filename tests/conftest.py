@@ -20,6 +20,8 @@ from blockbuster import blockbuster_ctx
 
 from gateway.simulation.broker import FAST, KafkaBroker, gateway_topics
 
+pytest.register_assert_rewrite("tests.contracts.promises")
+
 hypothesis.settings.register_profile("ci", max_examples=500, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
