@@ -16,7 +16,7 @@ import time
 
 from rich.console import Console
 
-from gateway.commands.demo_progress import REFRESH_SECONDS, Progress, Show
+from gateway.commands.demo_progress import REFRESH_SECONDS, Progress, Show, demo_console
 from gateway.commands.demo_report import as_object, figures, print_report
 from gateway.commands.demo_stage import PLACES, DemoFailed, Stage, failure, set_up, start_gateway
 from gateway.simulation.broker import BrokerUnavailable
@@ -38,7 +38,7 @@ _LEAVE_SECONDS = 60.0
 def run(jobs: int, seed: int, crash: bool, as_json: bool) -> int:
     """Plays it and returns the exit code. With `as_json`, standard output carries the one JSON
     object and everything for people goes to standard error."""
-    console = Console(stderr=as_json)
+    console = demo_console(as_json)
     try:
         return asyncio.run(_play(console, jobs, seed, crash, as_json))
     except KeyboardInterrupt:

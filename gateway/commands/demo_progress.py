@@ -20,6 +20,13 @@ from gateway.simulation.history import Source
 REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 3.0
 _RATE_SECONDS = 3.0
+_PLAIN_WIDTH = 160
+
+
+def demo_console(on_stderr: bool) -> Console:
+    """Where people read. What is no terminal has no width either: lines are not broken there."""
+    console = Console(stderr=on_stderr)
+    return console if console.is_terminal else Console(stderr=on_stderr, width=_PLAIN_WIDTH)
 
 
 @dataclass

@@ -129,7 +129,9 @@ class Letter:
     source: Source
     reason: str
     is_unchanged: bool = True
-    """Key and value are the original's, or it says that it was truncated."""
+    """Key, value and headers are the original's, or it says that it was truncated."""
+    moment: str = ""
+    """When it was written, in its own words: a write made again says the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def _one_end_a_term(lookup: Lookup) -> Iterator[Finding]:
             if count > lookup.handovers_until(ended.timestamp):
                 yield Finding("G3", str(source), "a second outcome without a handover")
     for source, letters in lookup.letters.items():
-        if len(letters) > 1 + len(lookup.handovers):
+        if len({letter.moment for letter in letters}) > 1 + len(lookup.handovers):
             yield Finding("G3", str(source), "a second dead letter without a handover")
 
 

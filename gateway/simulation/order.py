@@ -104,15 +104,18 @@ def no_two_calls_at_once(lookup: Lookup) -> Iterator[Finding]:
 
 
 def repeats(lookup: Lookup) -> tuple[list[Finding], int]:
-    """The needless ones, and how many others are owed to a crash or a handover."""
+    """The needless ones, and how many others are owed to a crash or a handover.
+
+    Those are counted once for each term that repeats: its further attempts are retries.
+    """
     needless: list[Finding] = []
     after_crash = 0
     for content, calls in lookup.calls.items():
-        for at, call in enumerate(calls):
-            why = _why_needless(lookup, call, calls[:at])
-            if why:
-                needless.append(Finding("G3", content.job_id, why, True))
-            after_crash += not why and _was_ended_by_others(lookup, call, calls[:at])
+        whys = [_why_needless(lookup, call, calls[:at]) for at, call in enumerate(calls)]
+        needless += [Finding("G3", content.job_id, why, True) for why in whys if why]
+        needed = [call for call, why in zip(calls, whys, strict=True) if not why]
+        for term in grouped(needed, lookup.term).values():
+            after_crash += _was_ended_by_others(lookup, term[0], calls)
     return needless, after_crash
 
 
@@ -155,10 +158,10 @@ def _refusals_allowed(lookup: Lookup, call: Call, own: list[Call]) -> int:
     return copies * terms * (1 + (lookup.history.early_attempts if may_be_young else 0))
 
 
-def _was_ended_by_others(lookup: Lookup, call: Call, earlier: list[Call]) -> bool:
-    term = lookup.term(call)
+def _was_ended_by_others(lookup: Lookup, call: Call, calls: list[Call]) -> bool:
+    """Whether an earlier term had already had this content applied or refused."""
     return any(
-        lookup.term(before) != term and (before.was_applied or before.answer in REFUSALS)
-        for before in earlier
-        if before.ended <= call.begun or before.instance != call.instance
+        before.begun < call.begun and (before.was_applied or before.answer in REFUSALS)
+        for before in calls
+        if lookup.term(before) != lookup.term(call)
     )

@@ -136,19 +136,22 @@ def _letter(record: Stored, originals: Mapping[Source, Stored]) -> Letter:
         (record.header(f"__connect.errors.{name}") or b"").decode(errors="replace")
         for name in names
     )
-    reason = (record.header("gateway-reason") or b"").decode(errors="replace")
+    reason, at = (
+        (record.header(f"gateway-dead-letter-{name}") or b"").decode(errors="replace")
+        for name in ("reason", "at")
+    )
     if not (partition.isdecimal() and offset.isdecimal()):
-        return Letter(_NOWHERE, reason)
+        return Letter(_NOWHERE, reason, moment=at)
     source = Source(topic, int(partition), int(offset))
-    return Letter(source, reason, _is_unchanged(record, originals.get(source)))
+    return Letter(source, reason, _is_unchanged(record, originals.get(source)), at)
 
 
 def _is_unchanged(record: Stored, original: Stored | None) -> bool:
     if original is None:  # the judge says so in other words
         return True
-    if record.header("gateway-truncated") == b"true":
+    if record.header("gateway-dead-letter-truncated") == b"true":
         return (original.value or b"").startswith(record.value or b"")
-    is_whole = (record.key, record.value) == (original.key, original.value)
+    is_whole = (record.key, record.value or b"") == (original.key, original.value or b"")
     return is_whole and set(original.headers) <= set(record.headers)
 
 

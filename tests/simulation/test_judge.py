@@ -231,9 +231,10 @@ def test_a_final_history_has_everything_committed() -> None:
 
 
 def with_results(*asks: Content, calls: Sequence[Call], **more: object) -> History:
-    """Results of one job, each ended as accepted or already-ended after the last call."""
+    """Results of one job, ended after the last call: the accepted one, and conflicts."""
+    accepted = {call.content for call in calls if call.answer == ACCEPTED}
     outcomes = tuple(
-        ended(place, 100.0, what, "accepted" if place == 0 else "conflict")
+        ended(place, 100.0, what, "accepted" if what in accepted else "conflict")
         for place, what in enumerate(asks)
     )
     return replace(
@@ -353,6 +354,41 @@ def test_results_of_one_job_in_two_partitions_have_no_order() -> None:
     assert judge(history).is_clean
 
 
+def test_copies_of_a_result_in_another_partition_may_be_called_at_any_time() -> None:
+    calls = [call(what, at, ENDED_ALREADY) for what, at in ((J, 10.0), (SECOND, 11.0), (J, 12.0))]
+    history = with_results(J, SECOND, calls=calls)
+    copy = replace(ended(0, 100.0, J, "already-ended"), source=source(0, 1))
+    history = plus(history, entries=[entry(0, J, partition=1)], outcomes=[copy])
+    history = plus(history, commits=[Commit(TOPIC, 1, 1, 101.0)])
+    assert judge(replace(history, early_attempts=0)).is_clean
+
+
+def test_a_write_that_was_made_again_is_no_second_outcome_or_dead_letter() -> None:
+    again = plus(CLEAN, outcomes=[CLEAN.outcomes[-1]], letters=[CLEAN.letters[-1]])
+    assert judge(again) == judge(CLEAN)
+
+
+def test_a_result_called_while_the_one_ahead_of_it_is_untried_is_reordered_at_any_time() -> None:
+    history = History(entries=(entry(0, J), entry(1, SECOND)), calls=(call(SECOND, 10.0),))
+    judgement = judge(history, is_final=False)
+    assert the_one_violation(judgement) == ("G2", f"called before {source(0)} was")
+
+
+def test_a_process_may_go_back_after_a_rebalance() -> None:
+    order = ((J, 10.0), (SECOND, 11.0), (J, 20.0), (SECOND, 21.0))
+    calls = [call(what, at, ENDED_ALREADY) for what, at in order]
+    assert judge(with_results(J, SECOND, calls=calls, handovers=(15.0,))).is_clean
+    assert judge(with_results(J, SECOND, calls=calls)).reordered == 1
+
+
+def test_an_answer_that_may_have_met_a_time_out_proves_nothing() -> None:
+    slow = call(J, 10.0, ended=16.0)
+    history = with_results(J, calls=[slow, call(J, 15.0, ENDED_ALREADY)])
+    assert judge(history).is_clean
+    quick = replace(history, attempt_timeout_seconds=60.0)
+    assert the_one_violation(judge(quick)) == ("G2", "two calls of one process at once")
+
+
 # G3
 
 
@@ -419,7 +455,7 @@ def test_a_second_outcome_needs_a_handover() -> None:
 
 
 def test_a_second_dead_letter_needs_a_handover() -> None:
-    twice = plus(CLEAN, letters=[Letter(source(6), "refused")])
+    twice = plus(CLEAN, letters=[Letter(source(6), "refused", moment="later")])
     assert the_one_violation(judge(twice)) == ("G3", "a second dead letter without a handover")
     after_crash = judge(replace(twice, handovers=(12.2,)))
     assert after_crash.is_clean

@@ -152,7 +152,7 @@ async def test_a_recorded_history_is_what_happened(
         (f"__connect.errors.{name}", str(part).encode()) for name, part in second._asdict().items()
     ]
     async with producer(kafka) as made:
-        reason = ("gateway-reason", b"malformed")
+        reason = ("gateway-dead-letter-reason", b"malformed")
         headers = [*EVENTS[1].headers, *connect, reason]
         await made.send_and_wait(topics.dead_letters, b"poison", b"k", headers=headers)
         dead = outcome(second, outcome="dead-lettered", reason="malformed", job=None)
@@ -206,7 +206,10 @@ async def test_a_dead_letter_that_differs_from_its_record_is_noticed(
         (f"__connect.errors.{name}", str(part).encode()) for name, part in second._asdict().items()
     ]
     async with producer(kafka) as made:
-        for value, more in ((b"poison", []), (b"poi", [("gateway-truncated", b"true")])):
+        for value, more in (
+            (b"poison", []),
+            (b"poi", [("gateway-dead-letter-truncated", b"true")]),
+        ):
             await made.send_and_wait(
                 topics.dead_letters, value, b"k", headers=[*connect, *more, *EVENTS[1].headers]
             )
