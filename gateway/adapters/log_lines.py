@@ -166,9 +166,16 @@ class LibraryLogs(logging.Handler):
             if record.exc_info and record.exc_info[1] is not None:
                 fields["error"] = type(record.exc_info[1]).__name__
                 fields["where"] = _where(record)
-            self._log.line(record.levelname.lower(), event, fields)
+            self._log.line(_level(record), event, fields)
         except Exception:  # as logging itself does: a line that cannot be made is no reason to stop
             self.handleError(record)
+
+
+def _level(record: logging.LogRecord) -> str:
+    """The record's level. aiokafka calls every connection that it cannot make an error; by our
+    levels an error is what an operator must act on, and that is told by signals."""
+    is_capped = record.name.startswith("aiokafka") and record.levelno > logging.WARNING
+    return "warning" if is_capped else record.levelname.lower()
 
 
 def _where(record: logging.LogRecord) -> str:

@@ -261,7 +261,7 @@ def test_what_libraries_log_has_the_same_form(
     logging.getLogger("botocore.auth").debug("hunter2-debug")
     logging.getLogger("aiokafka.conn").debug("hunter2-debug")
     logging.getLogger("somebody.else").debug("hunter2-debug")
-    logging.getLogger("aiokafka.conn").warning("broker %s is gone, password=hunter2-arg", 7)
+    logging.getLogger("aiokafka.conn").error("broker %s is gone, password=hunter2-arg", 7)
     try:
         raise ValueError("hunter2-exception")
     except ValueError:
