@@ -176,8 +176,8 @@ class Stage:
     async def committed(self, partitions: int) -> list[int | None]:
         """The group's committed offset of each partition."""
         places = [TopicPartition(self.topics.results, number) for number in range(partitions)]
-        known = await committed(KafkaConnection(self.brokers), self.group, places)
-        return [known[place].offset if place in known else None for place in places]
+        points = (await committed(KafkaConnection(self.brokers), self.group, places)).points
+        return [points[place].offset if place in points else None for place in places]
 
     async def close(self) -> None:
         for gateway in self._gateways:
