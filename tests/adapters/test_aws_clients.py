@@ -269,6 +269,16 @@ async def test_a_role_that_cannot_be_assumed_says_why_without_a_stampede(
     assert len(sts.asked) == 1, "one call to STS for all, and no retry behind our back"
 
 
+async def test_attempts_in_quick_succession_share_one_refusal(
+    simulator: CodePipelineSimulator, sts: SecurityTokenService
+) -> None:
+    sts.refusal = (403, "AccessDenied")
+    async with calling(_role(simulator), opens=False) as world:
+        for _ in range(50):
+            assert await world.put() is not None
+    assert len(sts.asked) < 10
+
+
 async def test_a_role_recovers_by_itself(
     simulator: CodePipelineSimulator, sts: SecurityTokenService
 ) -> None:
