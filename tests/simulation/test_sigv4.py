@@ -160,6 +160,11 @@ def test_half_an_authorization_is_incomplete(missing):
     assert code(with_header(signed(), "Authorization", half)) == "IncompleteSignatureException"
 
 
+def test_an_amz_header_added_after_signing_is_refused():
+    assert code(with_header(signed(), "X-Unsigned", "welcome")) == "accepted"
+    assert code(with_header(signed(), "X-Amz-Other", "added")) == "InvalidSignatureException"
+
+
 @pytest.mark.parametrize("name", ["host", "x-amz-date", "x-amz-target"])
 def test_a_header_that_matters_must_be_signed(name):
     whole = header(signed(), "Authorization")
