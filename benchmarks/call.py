@@ -64,7 +64,7 @@ def endpoint(is_tls: bool) -> Iterator[str]:
     """The yardstick endpoint, in a process of its own."""
     script = Path(__file__).with_name("endpoint.py")
     command = [sys.executable, str(script), *(["--self-signed"] if is_tls else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             port = int(process.stdout.readline())
