@@ -24,6 +24,8 @@ class OffsetCommitted(NamedTuple):
 class GenerationMade(NamedTuple):
     group: str
     generation: int
+    is_empty: bool
+    """The group has no member in it."""
 
 
 def read_offsets_record(
@@ -52,11 +54,11 @@ def _commit(group: str, topic: str, partition: int, value: _Bytes) -> OffsetComm
 
 
 def _generation(group: str, value: _Bytes) -> GenerationMade:
-    if value.int16() >= 4:
-        value.compact_string()  # protocol type
-    else:
-        value.string()
-    return GenerationMade(group, value.int32())
+    string = value.compact_string if value.int16() >= 4 else value.string
+    string()  # protocol type
+    generation = value.int32()
+    string()  # protocol
+    return GenerationMade(group, generation, is_empty=not string())  # the leader
 
 
 class _Bytes:

@@ -156,14 +156,14 @@ def _is_unchanged(record: Stored, original: Stored | None) -> bool:
 
 
 def _offsets(records: Iterable[Stored], places: Places) -> tuple[list[Commit], list[float]]:
-    """The group's commits, and when its generations after the first began."""
+    """The group's commits, and when its generations with members began, less the first."""
     commits: list[Commit] = []
     generations: dict[int, float] = {}
     for record in records:
         read = read_offsets_record(record.key, record.value)
         if read is None or read.group != places.group:
             continue
-        if isinstance(read, GenerationMade):
+        if isinstance(read, GenerationMade) and not read.is_empty:
             generations.setdefault(read.generation, record.timestamp)
         elif isinstance(read, OffsetCommitted) and read.topic == places.results:
             commits.append(Commit(read.topic, read.partition, read.offset, read.timestamp))
