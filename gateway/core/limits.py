@@ -17,6 +17,9 @@ from typing import Any, Protocol
 from gateway.core.timestamps import EARLIEST_SECONDS, REVISION_PATTERN, revision_created
 from gateway.core.violations import Examination, member_path, suggestion, unknown_rule
 
+MOST_STRANGERS = 1000
+"""Unknown members of one object that are looked at: each costs a comparison with known names, and
+180,000 of them would hold up the event loop for two seconds."""
 _UNBOUNDED = 2**62
 _MOST_BYTES_A_CHARACTER = 4
 _UNBOXED = "; arrays of one value are not opened (jsonlite: auto_unbox = TRUE)"
@@ -271,6 +274,9 @@ class _Strangers:
         self.why_foreign = why_foreign
 
     def note_in(self, value: dict[str, Any], examination: Examination) -> None:
+        if len(value) > len(self.names) + MOST_STRANGERS:
+            examination.note(self.path, f"must not have more than {MOST_STRANGERS} other members")
+            return
         for name, item in value.items():
             if name in self.names or (name in self.foreign and item is None):
                 continue

@@ -75,11 +75,8 @@ def _parsed(form: re.Pattern[str], text: str) -> int | float | None:
 
 def _epoch_seconds(moment: datetime) -> int | float:
     since = moment - _EPOCH
-    whole = since.days * DAY_SECONDS + since.seconds
-    if not since.microseconds:
-        return whole
-    # One rounding only: adding a fraction to a float would round twice and change the digits.
-    return (whole * 10**6 + since.microseconds) / 10**6
+    seconds = since.total_seconds()
+    return seconds if since.microseconds else int(seconds)
 
 
 def _too_late(seconds: int | float) -> str:
