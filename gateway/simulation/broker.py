@@ -155,6 +155,10 @@ class KafkaBroker:
         """Ends the broker as a crash would: nothing is flushed or closed."""
         await self._end(signal.SIGKILL)
 
+    async def wait_ended(self) -> None:
+        """Returns when the broker has ended without having been asked to."""
+        await self._wait_for_exit()
+
     def suspend(self) -> None:
         """Freezes the broker (SIGSTOP): connections stay open, nothing is answered."""
         self._running().send_signal(signal.SIGSTOP)
