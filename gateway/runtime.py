@@ -24,7 +24,7 @@ from gateway.adapters.telemetry import EventLoopLag, LogAndMetrics
 from gateway.config import Settings
 from gateway.core.backpressure import Backpressure
 from gateway.core.endings import Endings
-from gateway.core.signals import Draining, Started, Stopped
+from gateway.core.signals import Draining, NotReadyYet, Started, Stopped
 from gateway.deliver import Deliveries, World
 from gateway.flow import Admission, Flow
 from gateway.partitions import Partitions
@@ -35,6 +35,8 @@ from gateway.status import Status
 
 READING_SECONDS = 5.0
 """How long the last read may take to return once reading is to stop."""
+
+WRITABLE_POLL_SECONDS = 0.05
 
 
 class StopRequests:
@@ -160,15 +162,16 @@ class Gateway:
         """Returns the exit code. Everything opened is closed, in reverse."""
         stop = StopRequests()
         with stop.listening():
-            async with self._admin(), self._clients_open(), self._writers():
-                self._signals.emit(Started(__version__, self._instance, self._mode))
+            async with self._admin() as address, self._clients_open(), self._writers():
+                self._signals.emit(Started(__version__, self._instance, self._mode, address))
                 code = await self._deliver(stop)
             self._signals.emit(Stopped(self._backpressure.records))
         return code
 
     @contextlib.asynccontextmanager
-    async def _admin(self) -> AsyncIterator[None]:
-        """First to open, last to close: it says why everything else is not ready yet."""
+    async def _admin(self) -> AsyncIterator[str]:
+        """First to open, last to close: it says why everything else is not ready yet. Yields the
+        address that it listens on."""
         self._status.lag_seconds = lambda: self._lag.lag_seconds
         self._telemetry.metrics.read_gauges_from(self._gauges)
         views = Views(
@@ -182,8 +185,8 @@ class Gateway:
         server = AdminServer(views, token)
         beat = asyncio.create_task(self._lag.run(self._signals.beat))
         try:
-            await server.start(settings.host, settings.port)
-            yield
+            port = await server.start(settings.host, settings.port)
+            yield f"{settings.host}:{port}"
         finally:
             await server.stop()
             beat.cancel()
@@ -209,7 +212,7 @@ class Gateway:
 
     async def _deliver(self, stop: StopRequests) -> int:
         """From joining the group to having left it."""
-        starting = asyncio.create_task(self._source.start())
+        starting = asyncio.create_task(self._join())
         reading = asyncio.create_task(self._flow.read())
         committing = asyncio.create_task(
             self._flow.commit_every(self._settings.kafka.commit_interval_seconds)
@@ -222,6 +225,18 @@ class Gateway:
         for task in (asked, failing):
             task.cancel()
         return code
+
+    async def _join(self) -> None:
+        """Nothing is read before what it may become can be written: a record that is read by
+        somebody who cannot settle it only keeps others from reading it."""
+        polls, next_told = 0, 20
+        while trouble := self._outcomes.trouble or self._dead_letters.trouble:
+            await asyncio.sleep(WRITABLE_POLL_SECONDS)
+            polls += 1
+            if polls == next_told:  # after a second, and then ever more rarely
+                self._signals.emit(NotReadyYet(trouble, WRITABLE_POLL_SECONDS))
+                next_told *= 2
+        await self._source.start()
 
     async def _leave(
         self,
