@@ -29,7 +29,7 @@ from gateway.simulation.workload import SKIPPED, Event, workload
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _SENDING_SECONDS = 30.0
-_LEAST_RATE, _MOST_RATE = 20.0, 500.0
+_LEAST_RATE, _MOST_RATE = 20.0, 250.0
 _STILL_SECONDS = 60.0
 """Without any outcome for so long, the demo gives the rest up."""
 _LEAVE_SECONDS = 60.0
@@ -88,9 +88,7 @@ async def _perform(stage: Stage, crash: bool) -> None:
             await _end_gateway(stage)
             for task in background:
                 task.cancel()
-    except* DemoFailed as failures:
-        raise failures.exceptions[0] from None
-    except* SimulatorUnreachable as failures:
+    except* (DemoFailed, BrokerUnavailable, SimulatorUnreachable) as failures:
         raise failures.exceptions[0] from None
 
 

@@ -1,18 +1,21 @@
 """Whole topics: a workload is sent into one, and what stands in others is read back.
 
-For the demo and the tests. Nothing here is fit for topics that do not end.
+For the demo and the tests. Nothing here is fit for topics that do not end. Everything raises
+BrokerUnavailable when Kafka cannot be reached or refuses.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
+from gateway.simulation.broker import BrokerUnavailable
 from gateway.simulation.history import Source
 from gateway.simulation.workload import Event
 
@@ -47,6 +50,23 @@ async def send(
     """Sends each event at the moment `due(place)` and stamps it with that moment, also if it is
     late: latencies measured from it hide no waiting. `sent` is told in the order of the events
     where each was stored; everything is durable when this returns."""
+    with _translated():
+        async with _producer(bootstrap_servers) as producer:
+            under_way: list[tuple[Event, asyncio.Future[ConsumerRecord]]] = []
+            for place, event in enumerate(events):
+                moment = due(place)
+                if (early := moment - clock()) > 0:
+                    await _acknowledged(under_way, sent)
+                    await asyncio.sleep(early)
+                under_way.append((event, await _handed_over(producer, topic, event, moment)))
+                if len(under_way) >= _AT_ONCE:
+                    await _acknowledged(under_way, sent)
+            await producer.flush()
+            await _acknowledged(under_way, sent)
+
+
+@asynccontextmanager
+async def _producer(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers,
         enable_idempotence=True,
@@ -56,26 +76,22 @@ async def send(
     )
     await producer.start()
     try:
-        under_way: list[tuple[Event, asyncio.Future[ConsumerRecord]]] = []
-        for place, event in enumerate(events):
-            moment = due(place)
-            if (early := moment - clock()) > 0:
-                await _acknowledged(under_way, sent)
-                await asyncio.sleep(early)
-            stored = await producer.send(
-                topic,
-                event.value,
-                event.key,
-                timestamp_ms=int(moment * 1000),
-                headers=list(event.headers),
-            )
-            under_way.append((event, stored))
-            if len(under_way) >= _AT_ONCE:
-                await _acknowledged(under_way, sent)
-        await producer.flush()
-        await _acknowledged(under_way, sent)
+        yield producer
     finally:
         await producer.stop()
+
+
+async def _handed_over(
+    producer: AIOKafkaProducer, topic: str, event: Event, moment: float
+) -> asyncio.Future[ConsumerRecord]:
+    stored: asyncio.Future[ConsumerRecord] = await producer.send(
+        topic,
+        event.value,
+        event.key,
+        timestamp_ms=int(moment * 1000),
+        headers=list(event.headers),
+    )
+    return stored
 
 
 async def _acknowledged(
@@ -125,23 +141,25 @@ async def _reader(
         isolation_level="read_committed",
         max_partition_fetch_bytes=2 * MAX_RECORD_BYTES,
     )
-    await consumer.start()
-    try:
-        consumer.assign(partitions)
-        yield consumer
-    finally:
-        await consumer.stop()
+    with _translated():
+        await consumer.start()
+        try:
+            consumer.assign(partitions)
+            yield consumer
+        finally:
+            await consumer.stop()
 
 
 async def _partitions(bootstrap_servers: str, topics: Iterable[str]) -> list[TopicPartition]:
     """Asks about all topics, since naming one that does not exist could create it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
-        present = set(topics) & set(await admin.list_topics())
-        described = await admin.describe_topics(sorted(present)) if present else []
-    finally:
-        await admin.close()
+    with _translated():
+        try:
+            await admin.start()
+            present = set(topics) & set(await admin.list_topics())
+            described = await admin.describe_topics(sorted(present)) if present else []
+        finally:
+            await admin.close()
     return [
         TopicPartition(topic["topic"], partition["partition"])
         for topic in described
@@ -164,3 +182,11 @@ async def _has_reached(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition,
 def _stored(record: ConsumerRecord) -> Stored:
     source = Source(record.topic, record.partition, record.offset)
     return Stored(source, record.timestamp / 1000, record.key, record.value, record.headers)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise BrokerUnavailable(f"Kafka does not answer as it should: {error!r}.") from error
