@@ -248,6 +248,7 @@ def libraries() -> Iterator[tuple[LogAndMetrics, io.StringIO]]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
+    logging.getLogger("botocore").setLevel(logging.DEBUG)  # as boto3.set_stream_logger does
     yield LogAndMetrics("debug", "json", ["hunter2-known"], stream), stream
     logging.captureWarnings(False)
     root.handlers[:] = handlers
@@ -260,6 +261,7 @@ def test_what_libraries_log_has_the_same_form(
     telemetry, stream = libraries
     logging.getLogger("botocore.auth").debug("hunter2-debug")
     logging.getLogger("aiokafka.conn").debug("hunter2-debug")
+    logging.getLogger("botocore").log(logging.INFO, "%s", "found credentials")
     logging.getLogger("somebody.else").debug("hunter2-debug")
     logging.getLogger("aiokafka.conn").error("broker %s is gone, password=hunter2-arg", 7)
     try:
@@ -268,7 +270,8 @@ def test_what_libraries_log_has_the_same_form(
         logging.getLogger("aiohttp.server").exception("Error handling request hunter2-known")
     telemetry.close()
     assert "hunter2" not in stream.getvalue()
-    warned, failed = (json.loads(line) for line in stream.getvalue().splitlines())
+    found, warned, failed = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (found["event"], found["level"]) == ("found credentials", "info")
     assert warned["event"] == "broker 7 is gone, password=[redacted]"
     assert (warned["level"], warned["logger"]) == ("warning", "aiokafka.conn")
     assert (failed["error"], failed["level"]) == ("ValueError", "error")
