@@ -189,8 +189,7 @@ class Run:
         """False: its batch is full."""
         message = entry.message
         key = message.key
-        if message.headers or len(message.value) > _SMALL_BYTES:
-            self._refuse_oversize(message)
+        self._refuse_oversize(message)
         partition = (entry.number if key is None else crc32(key)) % self._partitions
         if (batch := self._in_hand.get(partition)) is None:
             batch = self._in_hand[partition] = (self._producer.create_batch(), [])
@@ -211,8 +210,14 @@ class Run:
         return True
 
     def _refuse_oversize(self, message: Message) -> None:
-        if message.size_bytes > self._message_bytes:
-            raise CannotEncode(MessageSizeTooLargeError(), [])
+        if not message.headers and len(message.value) <= _SMALL_BYTES:
+            return
+        try:
+            if message.size_bytes <= self._message_bytes:
+                return
+        except UnicodeEncodeError as error:  # the name of a header
+            raise CannotEncode(error, []) from error
+        raise CannotEncode(MessageSizeTooLargeError(), [])
 
     def _answered(self, future: asyncio.Future[object]) -> None:
         error = future.exception()

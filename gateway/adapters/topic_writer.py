@@ -139,8 +139,14 @@ class TopicWriter:
             except TROUBLE as error:
                 self.trouble = _text(error)
                 self._signals.emit(WriteDelayed(self._log, self.trouble))
-                await asyncio.sleep(self._pace.delay_seconds(self._failures))
-                self._failures += 1
+            except Exception as error:
+                # A fault of ours, or of the client: no reason to stop writing for ever.
+                self.trouble = f"unexpected {type(error).__name__}"
+                self._signals.emit(UnexpectedError(f"writing to {self._log}", self.trouble))
+            else:
+                continue  # a refusal: the next producer can write at once
+            await asyncio.sleep(self._pace.delay_seconds(self._failures))
+            self._failures += 1
 
     async def _write_with_one_producer(self) -> None:
         run = self._run = await self._new_run()
