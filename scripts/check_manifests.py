@@ -34,7 +34,7 @@ Document = dict[str, Any]
 def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         documents = rendered(ROOT / "k8s" / "base", kubectl(Path(scratch)))
-    found = [*schema_faults(documents), *faults(documents)]
+    found = list(schema_faults(documents)) or list(faults(documents))
     for fault in found:
         print(fault, file=sys.stderr)
     if not found:
