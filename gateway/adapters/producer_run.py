@@ -182,6 +182,9 @@ class Run:
         with suppress(*TROUBLE):
             async with asyncio.timeout(_DISCARD_SECONDS):
                 await producer.client.close()
+        for batches in producer._message_accumulator._batches.values():
+            for batch in batches:  # nobody waits for these any more, so nobody would ask
+                batch._drain_waiter.add_done_callback(asyncio.Future.exception)
         producer._message_accumulator.fail_all(ProducerClosed())
         await stopped(producer, _DISCARD_SECONDS)
 
