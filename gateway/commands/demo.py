@@ -30,6 +30,7 @@ from gateway.simulation.workload import SKIPPED, Event, workload
 _INTERRUPTED, _TERMINATED = 130, 143
 _SENDING_SECONDS = 30.0
 _LEAST_RATE, _MOST_RATE = 20.0, 250.0
+_TROUBLE_SECONDS = 5.0
 _STILL_SECONDS = 60.0
 """Without any outcome for so long, the demo gives the rest up."""
 _LEAVE_SECONDS = 60.0
@@ -98,19 +99,19 @@ async def _perform(stage: Stage, crash: bool) -> None:
 async def _act(stage: Stage, crash: bool) -> None:
     """The troubles, each at its share of the sending."""
     say, simulator = stage.show.say, stage.simulator
-    trouble_seconds = 0.12 * len(stage.script.events) / _rate(stage)
-    await simulator.add_fault("cut-after", probability=0.01, seed=1)
-    await simulator.add_fault("server-error", probability=0.01, seed=2)
-    say("Build systems report; one call in fifty is cut off or fails at CodePipeline's side")
+    trouble_seconds = min(_TROUBLE_SECONDS, 0.12 * len(stage.script.events) / _rate(stage))
+    await simulator.add_fault("cut-after", probability=0.005, seed=1)
+    await simulator.add_fault("server-error", probability=0.005, seed=2)
+    say("Build systems report; one call in a hundred is cut off or fails at CodePipeline's side")
     await _wait_until_sent(stage, 0.12)
     say("CodePipeline throttles half of all calls")
     await simulator.add_fault("throttle", probability=0.5, duration_seconds=trouble_seconds)
-    await _wait_until_sent(stage, 0.25)
+    await asyncio.sleep(trouble_seconds)
     say("The calls come through again")
-    await _wait_until_sent(stage, 0.32)
+    await _wait_until_sent(stage, 0.30)
     say("The credential has expired: results wait, none becomes a dead letter")
     await simulator.add_fault("expired-token", duration_seconds=trouble_seconds)
-    await _wait_until_sent(stage, 0.45)
+    await asyncio.sleep(trouble_seconds)
     say("The credential is valid again")
     await _wait_until_sent(stage, 0.5)
     if crash:

@@ -95,7 +95,7 @@ def _topics() -> list[Topic]:
 async def _start_simulator(stack: AsyncExitStack, folder: Path) -> str:
     """Returns its endpoint."""
     arguments = ["simulate", "codepipeline", "--port", "0", "--seed", "1"]
-    arguments += ["--latency", "0.02", "--latency-spread", "0.03"]
+    arguments += ["--latency", "0.01", "--latency-spread", "0.02"]
     child = Child(
         "the simulated CodePipeline", arguments, folder / "codepipeline.log", environment()
     )
