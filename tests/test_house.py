@@ -65,6 +65,7 @@ PLANTED = [
     ("Settings are read at the top", "simulation/broker.py", "import gateway.config"),
     ("The core decides and touches nothing", "core/lanes.py", "import time"),
     ("Parts of the core meet only in the model", "core/lanes.py", "import gateway.core.signals"),
+    ("The judge knows nothing", "simulation/judge.py", "import gateway.core.model"),
     ("Only these modules know aiokafka", "flow.py", "import aiokafka.errors"),
     ("Only the adapters know aiobotocore", "runtime.py", "import aiobotocore.session"),
     ("Botocore's names", "adapters/admin.py", "import botocore.exceptions"),
