@@ -51,7 +51,8 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     kafka = settings.kafka
     context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
     if kafka.ssl_cert_file is not None:
-        context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file)
+        # An empty password refuses an encrypted key, where none would ask on the terminal.
+        context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password="")
     return context
 
 

@@ -341,6 +341,8 @@ class Started(Signal):
     version: str
     instance: str
     mode: str
+    admin: str
+    """Where the admin server listens: host:port."""
 
 
 @dataclass(frozen=True, slots=True)
