@@ -11,9 +11,10 @@ ARGS ?=
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast check bench lock image manifests-check clean
+.PHONY: check-style check-format check-types check-imports check-spelling
 
 # Tests that need no broker, no socket and no clock: they fail first, within seconds.
-FAST_TESTS := $(wildcard tests/core tests/flow tests/model tests/test_house.py)
+FAST_TESTS := $(wildcard tests/core tests/flow tests/model)
 
 help:
 	@echo 'make demo             the product seen in a minute, on real parts (ARGS="--jobs 500")'
@@ -36,11 +37,21 @@ test: .venv/test/.installed
 test-fast: .venv/test/.installed
 	.venv/test/bin/python -m pytest $(FAST_TESTS) $(ARGS)
 
-check: .venv/dev/.installed
+check: check-style check-format check-types check-imports check-spelling
+
+check-style: .venv/dev/.installed
 	.venv/dev/bin/ruff check .
+
+check-format: .venv/dev/.installed
 	.venv/dev/bin/ruff format --check .
+
+check-types: .venv/dev/.installed
 	.venv/dev/bin/mypy
+
+check-imports: .venv/dev/.installed
 	.venv/dev/bin/lint-imports
+
+check-spelling: .venv/dev/.installed
 	.venv/dev/bin/codespell
 
 bench: .venv/test/.installed
