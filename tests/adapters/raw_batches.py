@@ -22,7 +22,7 @@ RawHeaders = Sequence[tuple[bytes, bytes | None]]
 
 
 def raw_batch(
-    records: Sequence[tuple[bytes, RawHeaders]],
+    records: Sequence[tuple[bytes | None, RawHeaders]],
     *,
     attributes: int = 0,
     compress: Callable[[bytes], bytes] = bytes,
@@ -38,7 +38,7 @@ def raw_batch(
     return struct.pack(">qi", base_offset, len(rest)) + rest
 
 
-def _record(number: int, value: bytes, headers: RawHeaders) -> bytes:
+def _record(number: int, value: bytes | None, headers: RawHeaders) -> bytes:
     fields = b"\0" + _varint(0) + _varint(number) + _bytes(None) + _bytes(value)
     fields += _varint(len(headers))
     for name, content in headers:
@@ -60,20 +60,28 @@ def _varint(number: int) -> bytes:
 
 async def produce(world: KafkaWorld, partition: int, batch: bytes) -> None:
     """Durable when it returns."""
-    client = AIOKafkaClient(bootstrap_servers=world.kafka.bootstrap_servers)
+    await produce_to(world.kafka.bootstrap_servers, TopicPartition(world.topic, partition), batch)
+
+
+async def produce_to(brokers: str, partition: TopicPartition, batch: bytes) -> int:
+    """Durable when it returns; the offset of its first record."""
+    client = AIOKafkaClient(bootstrap_servers=brokers)
     await client.bootstrap()
+    offsets: list[int] = []
 
     async def is_durable() -> bool:
         await client.force_metadata_update()
-        leader = client.cluster.leader_for_partition(TopicPartition(world.topic, partition))
-        topics = [(world.topic, [(partition, batch)])]
+        leader = client.cluster.leader_for_partition(partition)
+        topics = [(partition.topic, [(partition.partition, batch)])]
         answer = await client.send(leader, ProduceRequest(None, -1, 5000, topics))
-        code: int = answer.topics[0][1][0][1]
+        _, code, offset, *_ = answer.topics[0][1][0]
         assert code in (NoError.errno, NotLeaderForPartitionError.errno), answer
-        return code == NoError.errno
+        offsets.append(offset)
+        return bool(code == NoError.errno)
 
     try:
-        client.add_topic(world.topic)
+        client.add_topic(partition.topic)
         await wait_until(is_durable)
     finally:
         await client.close()
+    return offsets[-1]
