@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
-from gateway.adapters.kafka_client import KafkaConnection, started, topics_present
+from gateway.adapters.kafka_client import TROUBLE, KafkaConnection, started, topics_present
 from gateway.adapters.kafka_positions import Start
+from gateway.adapters.kafka_reading import explained
+
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +44,26 @@ class NotReady(Exception):
     """Why consuming cannot start now."""
 
 
-async def joined(connection: KafkaConnection, settings: ConsumerSettings) -> AIOKafkaConsumer:
-    """A started consumer without topics. Raises NotReady if a topic is missing, or one of TROUBLE.
+async def joined_at_last(
+    connection: KafkaConnection, settings: ConsumerSettings, tell: Callable[[str, float], None]
+) -> AIOKafkaConsumer:
+    """A started consumer without topics. Tries for ever; before each wait it tells why, and for
+    how many seconds it waits."""
+    delay = FIRST_DELAY_SECONDS
+    while True:
+        try:
+            return await _joined(connection, settings)
+        except NotReady as error:
+            tell(str(error), delay)
+        except TROUBLE as error:
+            tell(explained(error), delay)
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
-    Topics are looked up before any client hears their names: aiokafka's metadata requests would
-    create them.
-    """
+
+async def _joined(connection: KafkaConnection, settings: ConsumerSettings) -> AIOKafkaConsumer:
+    """Topics are looked up before any client hears their names: aiokafka's metadata requests would
+    create them."""
     wanted = set(settings.topics)
     if missing := wanted - await topics_present(connection, wanted):
         raise NotReady(f"topics missing or not visible to us: {', '.join(sorted(missing))}")

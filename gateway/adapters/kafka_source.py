@@ -35,7 +35,7 @@ from gateway.adapters.kafka_assignment import (
     Assignments,
 )
 from gateway.adapters.kafka_client import TROUBLE, KafkaConnection, stopped, topics_present
-from gateway.adapters.kafka_consumer import ConsumerSettings, NotReady, joined
+from gateway.adapters.kafka_consumer import ConsumerSettings, joined_at_last
 from gateway.adapters.kafka_positions import Group
 from gateway.adapters.kafka_reading import Reading, explained, stay_in_group, wait_fetched
 from gateway.adapters.kafka_watchdog import Lagging
@@ -119,20 +119,16 @@ class KafkaSource:
         return self._failure
 
     async def _join(self) -> None:
-        delay = FIRST_DELAY_SECONDS
-        while True:
-            try:
-                consumer = await joined(self._connection, self._settings)
-                break
-            except (NotReady, *TROUBLE) as error:
-                self._trouble = str(error) if isinstance(error, NotReady) else explained(error)
-                self._signals.emit(NotReadyYet(self._trouble, delay))
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
-        self._consumer = consumer
+        self._consumer = consumer = await joined_at_last(
+            self._connection, self._settings, self._tell_not_ready
+        )
         self._trouble = None
         self._waiting_since = self._now()
         consumer.subscribe(self._settings.topics, listener=_Told(self, consumer))
+
+    def _tell_not_ready(self, why: str, retry_in_seconds: float) -> None:
+        self._trouble = why
+        self._signals.emit(NotReadyYet(why, retry_in_seconds))
 
     # What the consumer says
 
