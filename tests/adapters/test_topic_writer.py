@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -158,6 +159,24 @@ async def test_a_message_that_the_topic_refuses_holds_nobody_up_and_is_reduced(
     assert sorted(durable.numbers) == list(range(20))
     values = [record.value for record in await everything_in(kafka, topic_names.outcomes)]
     assert values.count(b"small") == 1
+
+
+async def test_what_was_on_its_way_beside_a_refused_message_is_written_all_the_same(
+    kafka: KafkaBroker, topic_names: Topics, signals: Signals
+) -> None:
+    configs = {"max.message.bytes": "50000"}
+    await kafka.create_topics(Topic(topic_names.outcomes, partitions=3, configs=configs))
+    pace = replace(QUICK, batch_bytes=40_000)
+    async with writing(kafka, topic_names.outcomes, signals, pace) as writer:
+        durable = Durable(writer)
+        for number in range(6000):
+            durable.write(number, Message(b"%d" % number + b" " * 90))
+            if number % 1500 == 100:
+                durable.write(-number, Message(b"x" * 60_000), lambda _: Message(b"-1"))
+        await wait_until(durable.are(6004), 60)
+    assert len(set(durable.numbers)) == len(durable.numbers) == 6004
+    written = [int(record.value) for record in await everything_in(kafka, topic_names.outcomes)]
+    assert set(written) == {-1, *range(6000)}
 
 
 async def test_a_message_that_can_never_be_written_holds_nobody_up(
