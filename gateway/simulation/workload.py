@@ -29,8 +29,8 @@ VALID = "valid"
 REJECTED = "rejected"
 SKIPPED = "skipped"
 
-_FURTHEST_APART = 300
-"""Events between two results of one job, at most."""
+_CLOSE, _FAR = 2, 300
+"""Events between two results of one job, at most: half of them are under way together."""
 _POISON_SHARE = 0.04
 
 
@@ -100,7 +100,7 @@ class _Author:
         tell = _STORIES[story][1]
         for event in tell(self):
             self._place(place, replace(event, story=story))
-            place += self.chance.uniform(0, _FURTHEST_APART)
+            place += self.chance.uniform(0, self.chance.choice((_CLOSE, _FAR)))
 
     def _place(self, place: float, event: Event) -> None:
         self.placed.append((place, event))
