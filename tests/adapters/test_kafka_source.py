@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import CorruptRecordException, RecordTooLargeError
 
 from gateway.adapters import kafka_salvage
@@ -457,6 +458,42 @@ async def test_a_commit_that_waits_its_turn_into_the_end_of_an_assignment_is_ref
     assert under_way is None
     assert isinstance(waiting, CommitFailed)
     assert {point.offset for point in (await world.committed()).values()} == {5}
+
+
+async def test_a_commit_under_way_is_over_before_the_group_goes_on(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka reads the generation when it sends: a late commit would count for the next one."""
+    sent = GroupCoordinator._do_commit_offsets
+
+    async def sent_late(*arguments: object) -> None:
+        await asyncio.sleep(0.7)
+        await sent(*arguments)
+
+    monkeypatch.setattr(GroupCoordinator, "_do_commit_offsets", sent_late)
+    world = await new_world(2)
+    journal = Journal()
+    first = await world.join(journal)
+    first.read_on()
+    await assigned(first, 2)
+    commits: list[asyncio.Task[None]] = []
+    were_over: list[bool] = []
+
+    async def begin_one() -> None:
+        points = {place: CommitPoint(0) for place in world.places}
+        commits.append(asyncio.create_task(first.source.commit(points)))
+        await asyncio.sleep(0)
+
+    async def look() -> None:
+        were_over.extend(commit.done() for commit in commits)
+
+    journal.when_revoked, journal.when_assigned = begin_one, look
+    second = await world.join()
+    second.read_on()
+    await assigned(second, 1)
+    await assigned(first, 1)
+    assert were_over == [True]
+    await asyncio.gather(*commits)
 
 
 async def test_a_rebalance_does_not_wait_for_a_look_up_that_gets_no_answer(
