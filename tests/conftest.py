@@ -28,7 +28,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 MAY_BLOCK = {
     # The broker is forked by the thread that it must not outlive.
-    "gateway/simulation/broker.py": {"_launched"},
+    "gateway/simulation/broker_process.py": {"launched"},
     # The loop of a thread of its own, made for what blocks.
     "gateway/adapters/shared_work.py": {"work_aside"},
     # One stat a second at most, and a Secret's files when it has changed.

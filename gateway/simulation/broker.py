@@ -19,7 +19,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from typing import Any, Self
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from gateway.simulation import broker_jars
+from gateway.simulation import broker_jars, broker_process
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 15.0
@@ -157,7 +156,7 @@ class KafkaBroker:
 
     async def wait_ended(self) -> None:
         """Returns when the broker has ended without having been asked to."""
-        await self._wait_for_exit()
+        await broker_process.wait_for_exit(self._running())
 
     def suspend(self) -> None:
         """Freezes the broker (SIGSTOP): connections stay open, nothing is answered."""
@@ -212,50 +211,21 @@ class KafkaBroker:
         self._process = await self._launched(java, jars, *tool, str(self._settings))
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                status = await self._wait_for_exit()
+                status = await broker_process.wait_for_exit(self._running())
         finally:
             await self.kill()
         if status != 0:
             raise await self._failure("Kafka's storage could not be formatted")
 
     async def _launched(self, java: str, jars: Path, *command: str) -> subprocess.Popen[bytes]:
-        log = await asyncio.to_thread(self.log_path.open, "ab")
-        try:
-            # Not in a thread: the kernel ends the broker with the thread that forked it.
-            return subprocess.Popen(  # noqa: ASYNC220, S603 (a fork of milliseconds; our own words)
-                [
-                    *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())),
-                    *(java, *_JVM_OPTIONS, "-cp", f"{jars}/*", *command),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.data,
-            )
-        finally:
-            log.close()
+        return await broker_process.launched(java, jars, command, self.data, self.log_path)
 
     async def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        process = self._process
-        process.send_signal(how)
-        process.send_signal(signal.SIGCONT)  # a suspended process hears nothing but SIGKILL
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                    await self._wait_for_exit()
-        finally:
-            process.kill()  # does nothing once the exit has been seen
-            await asyncio.to_thread(process.wait)
-            self._process = None
-
-    async def _wait_for_exit(self) -> int:
-        # Polled, so that a broker may be started in one event loop and stopped in another.
-        process = self._running()
-        while (status := process.poll()) is None:  # noqa: ASYNC110 (there is no event to await)
-            await asyncio.sleep(0.02)
-        return status
+        if self._process is not None:
+            try:
+                await broker_process.end(self._process, how, STOP_TIMEOUT_SECONDS)
+            finally:
+                self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -401,29 +371,6 @@ class KafkaBroker:
 
 class _PortTaken(BrokerUnavailable):
     pass
-
-
-_JVM_OPTIONS = (
-    "-Xmx384m",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
-)
-
-_LAUNCHER = """
-import os, sys
-os.setsid()
-if sys.platform == "linux":
-    import ctypes
-    ctypes.CDLL(None).prctl(1, 9)
-    if os.getppid() != int(sys.argv[1]):
-        os._exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-# Becomes Java: a session of its own, so that Ctrl-C in a terminal reaches us and not the broker;
-# PR_SET_PDEATHSIG (1) with SIGKILL (9) survives execv; the parent may have died before it was set.
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Iterable[str]) -> None:
