@@ -20,7 +20,7 @@ from gateway.adapters.kafka_source import KafkaSource
 from gateway.core.model import CommitPoint
 from gateway.core.signals import ConsumerRecreated, NotReadyYet, ReadFailed
 from gateway.ports import CommitFailed
-from gateway.simulation.broker import FAST, KafkaBroker, Topic
+from gateway.simulation.broker import KafkaBroker, Topic
 from tests.adapters.raw_batches import produce, raw_batch
 from tests.conftest import Topics
 from tests.contracts.sources import Journal, KafkaWorld, Member
@@ -704,7 +704,3 @@ async def test_stop_is_bounded_when_brokers_are_frozen(
             await source_of(member).stop()
     finally:
         kafka.resume()
-
-
-def test_the_broker_of_these_tests_allows_short_sessions() -> None:
-    assert FAST["group.min.session.timeout.ms"] == "1000"
