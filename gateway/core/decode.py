@@ -148,6 +148,7 @@ class Decoder:
             named_target=headers.target,
             deadline=headers.deadline,
             traceparent=headers.traceparent,
+            replay=headers.replay,
         )
 
 

@@ -1,4 +1,4 @@
-"""What a record's headers ask for: operation, target, deadline, trace.
+"""What a record's headers ask for: operation, target, deadline, trace, replay.
 
 Guarantee: never raises. A header of ours that is null, not UTF-8 or of another form is a violation
 that names the header and holds nothing of its value; foreign headers are not looked at.
@@ -18,6 +18,8 @@ OPERATION_HEADER = "gateway-operation"
 TARGET_HEADER = "gateway-target"
 DEADLINE_HEADER = "gateway-deadline"
 TRACE_HEADER = "traceparent"
+REPLAY_HEADER = "gateway-replay"
+"""How often the event has been replayed: a whole number from 1 (core/replays.py writes it)."""
 
 
 @dataclass(slots=True)
@@ -28,6 +30,7 @@ class Headers:
     target: str | None = None
     deadline: float | None = None
     traceparent: str | None = None
+    replay: int = 0
 
 
 NO_HEADERS = Headers()
@@ -37,6 +40,7 @@ _OPERATIONS = {str(operation): operation for operation in Operation} | {
 _TRACE_FORM = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+_REPLAY_FORM = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 _LATER_TRACE_FORM = re.compile(rf"(?!00){_TRACE_FORM.pattern}(-.*)?", re.ASCII)
 
 
@@ -86,9 +90,17 @@ def _read_trace(read: Headers, text: str) -> str | None:
     return None
 
 
+def _read_replay(read: Headers, text: str) -> str | None:
+    if not _REPLAY_FORM.fullmatch(text):
+        return "must be a whole number from 1"
+    read.replay = int(text)
+    return None
+
+
 _READERS: dict[str, Callable[[Headers, str], str | None]] = {
     OPERATION_HEADER: _read_operation,
     TARGET_HEADER: _read_target,
     DEADLINE_HEADER: _read_deadline,
     TRACE_HEADER: _read_trace,
+    REPLAY_HEADER: _read_replay,
 }

@@ -87,6 +87,8 @@ class JobResult:
     deadline: float | None = None
     """From the event; None: record timestamp plus the target's own deadline."""
     traceparent: str | None = None
+    replay: int = 0
+    """How often a dead letter of it has been sent again; such a result always asks AWS."""
 
 
 class Reason(StrEnum):

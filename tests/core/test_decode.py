@@ -181,6 +181,11 @@ def test_headers_tell_target_deadline_and_trace() -> None:
     assert result.traceparent == TRACE.decode()
 
 
+def test_a_replayed_event_says_how_often_it_was_replayed() -> None:
+    assert accepted(event(), ("gateway-replay", b"12")).replay == 12
+    assert accepted(event()).replay == 0
+
+
 def test_the_last_header_of_a_name_wins() -> None:
     first, last = ("gateway-target", b"one"), ("gateway-target", b"two")
     assert accepted(event(), first, last).named_target == "two"
@@ -191,7 +196,8 @@ def test_the_last_header_of_a_name_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gateway-operation", "gateway-target", "gateway-deadline", "traceparent"]
+    "name",
+    ["gateway-operation", "gateway-target", "gateway-deadline", "traceparent", "gateway-replay"],
 )
 @pytest.mark.parametrize(
     ("value", "rule"),
@@ -210,6 +216,12 @@ def test_an_unreadable_header_is_named(name: str, value: bytes | None, rule: str
         ("gateway-deadline", b"2026-11-22T17:00:00"),
         ("gateway-deadline", b"1795366800"),
         ("gateway-deadline", b"2026-02-30T17:00:00Z"),
+        ("gateway-replay", b"0"),
+        ("gateway-replay", b"-1"),
+        ("gateway-replay", b"1.5"),
+        ("gateway-replay", b"1 "),
+        ("gateway-replay", "٣".encode()),
+        ("gateway-replay", b"9" * 5000),
         ("traceparent", b"secret"),
         ("traceparent", TRACE[:-1]),
         ("traceparent", TRACE + b"-x"),
