@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import ssl
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from gateway.core.retry import Backoff
 from gateway.core.room import ProbeDelays, Room, RoomBounds
 from gateway.core.routing import Routes
 from gateway.core.steps import DeliveryRules
+from gateway.deliver import WaitingLimits
 from gateway.partitions import Patience
 from gateway.ports import SignalSink
 
@@ -91,10 +94,23 @@ def _access(target: Target) -> TargetAccess:
 
 def rooms(settings: Settings) -> dict[str, Room]:
     probes = ProbeDelays(settings.retry.probe_first_seconds, settings.retry.probe_cap_seconds)
-    return {
-        name: Room(RoomBounds(target.room.initial, target.room.min, target.room.max), probes)
-        for name, target in settings.targets.items()
-    }
+    return {name: _room(target, probes) for name, target in settings.targets.items()}
+
+
+def _room(target: Target, probes: ProbeDelays) -> Room:
+    bounds = RoomBounds(target.room.initial, target.room.min, target.room.max)
+    on_halt = target.on_halt
+    give_up_seconds = math.inf if on_halt == "hold" else on_halt.dead_letter_after_seconds
+    room = Room(bounds, probes, give_up_seconds)
+    if target.hold:
+        room.hold(now=0.0)
+    return room
+
+
+def waiting_limits(settings: Settings) -> WaitingLimits:
+    """With one target there is nobody to be protected from it: then only the budgets count."""
+    half = max(1, settings.budgets.records // 2)
+    return WaitingLimits(half if len(settings.targets) > 1 else sys.maxsize, half)
 
 
 def delivery_rules(settings: Settings) -> DeliveryRules:
@@ -116,20 +132,27 @@ def budgets(settings: Settings) -> Budgets:
     return Budgets(settings.budgets.records, settings.budgets.bytes, settings.budgets.lanes)
 
 
-def decoder(settings: Settings) -> Decoder:
-    """Raises OSError if the digest key or the directory of client tokens cannot be read."""
+def decoder(settings: Settings, digest_key: bytes) -> Decoder:
+    """Raises OSError if the directory of client tokens cannot be read."""
     return Decoder(
-        digest_key=_digest_key(settings),
+        digest_key=digest_key,
         unknown_members=settings.input.unknown_members,
         key=settings.input.key,
         client_token_of=_client_tokens(settings),
     )
 
 
-def _digest_key(settings: Settings) -> bytes:
-    """The shared key, or a random one: then digests mean something to this process only."""
+def digest_key(settings: Settings) -> bytes:
+    """The shared key, or a random one: then digests mean something to this process only. Raises
+    OSError if its file cannot be read."""
+    return shared_key(settings) or secrets.token_bytes(32)
+
+
+def shared_key(settings: Settings) -> bytes:
+    """The replicas' own key, from its file; empty without one. Then the check of a note tells
+    corruption only: whoever may commit for the group could move its offsets just as well."""
     path = settings.endings.digest_key
-    return Path(path).read_bytes().strip()[:64] if path else secrets.token_bytes(32)
+    return Path(path).read_bytes().strip()[:64] if path else b""
 
 
 def _client_tokens(settings: Settings) -> Callable[[str], str | None]:

@@ -145,6 +145,17 @@ class Room(Section):
     max: Whole = _setting(100, "Concurrent calls at most.", 1, 1000)
 
 
+class GiveUp(Section):
+    """How long a halt is worth waiting for."""
+
+    dead_letter_after_seconds: Number = _setting(
+        ..., "Age of a halt after which its results are dead-lettered as given-up.", 1, 31_536_000
+    )
+
+
+OnHalt = Literal["hold"] | GiveUp
+
+
 class Target(Section):
     """An account and region to call; what is left out is ambient, as for any AWS client."""
 
@@ -161,6 +172,14 @@ class Target(Section):
         86400, "Age of a record after which its result is not tried again.", 1, 31_536_000
     )
     room: Room = Room()
+    hold: bool = _setting(
+        False, "Whether the target is stopped on purpose: its results wait, nothing is called."
+    )
+    on_halt: OnHalt = _setting(
+        "hold",
+        "What becomes of results while the account is in trouble: hold, or "
+        "{dead_letter_after_seconds: 21600} to give them up after a while.",
+    )
 
 
 class Aws(Section):
@@ -175,6 +194,12 @@ class Budgets(Section):
     records: Whole = _setting(10_000, "Unsettled records.", 1, 10_000_000)
     bytes: Whole = _setting(33_554_432, "Bytes of unsettled records.", 1024, 17_179_869_184)
     lanes: Whole = _setting(10_000, "Jobs with unsettled results.", 1, 10_000_000)
+    skip_ahead: Whole = _setting(
+        100_000,
+        "Records that a partition may run past one that is held, before it is paused.",
+        100,
+        10_000_000,
+    )
     endings: Whole = _setting(
         250_000, "Ended jobs remembered to recognise duplicates.", 0, 10_000_000
     )

@@ -3,7 +3,8 @@
 The way of a delivery, which stays the head of its lane until it has ended:
 
     admit ─► lane ─► head ─► known ending? ─► ready ─► room ─► attempt ─► step ─► end
-                                                ▲                          │
+      │                                         ▲  │                       │
+      └► deferred ◄────────── too many ─────────┼──┘                       │
                                                 └──── held, or retried ────┘
 
 Everything but the attempt itself is synchronous: no state is read and written on two sides of an
@@ -13,13 +14,13 @@ await.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 
 from gateway.core.endings import Endings
 from gateway.core.lanes import Lanes
-from gateway.core.model import Certainty, Failure, OutcomeKind, Verdict
+from gateway.core.model import Certainty, Failure, Operation, OutcomeKind, Reason, Verdict
 from gateway.core.retry import verdict as verdict_of
 from gateway.core.room import Room
 from gateway.core.signals import AttemptEnded, RetryScheduled
@@ -33,6 +34,7 @@ from gateway.core.steps import (
     Step,
     next_step,
 )
+from gateway.defer import CANARIES, Deferrals
 from gateway.lineup import Delivery, Lineup
 from gateway.ports import CodePipeline, SignalSink, WallClock
 from gateway.settle import Settlement
@@ -47,6 +49,16 @@ class World:
     wall: WallClock
     random: Random
     signals: SignalSink
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLimits:
+    """How many deliveries may wait in memory; what is more is deferred."""
+
+    of_one_target: int
+    """So that a slow target cannot use up everybody's budget."""
+    retries: int
+    """So that results that fail for ever cannot either."""
 
 
 class Deliveries:
@@ -64,7 +76,10 @@ class Deliveries:
         settlement: Settlement,
         rules: DeliveryRules,
         world: World,
+        limits: WaitingLimits,
     ) -> None:
+        self._limits = limits
+        self._deferrals = Deferrals(limits.of_one_target, settlement, world.signals)
         self._codepipeline = codepipeline
         self._lineups = {
             target: Lineup(target, room, world.signals) for target, room in rooms.items()
@@ -85,14 +100,24 @@ class Deliveries:
         return len(self._lanes)
 
     def admit(self, delivery: Delivery) -> None:
-        """Begins the delivery. Never waits."""
+        """Begins the delivery, or defers it. Never waits."""
+        lineup = self._lineups[delivery.target]
+        if self._deferrals.must_wait(delivery, lineup, self._lanes.has(delivery.lane)):
+            self._deferrals.defer(delivery)
+            return
+        lineup.waiting += 1
         if self._lanes.append(delivery.lane, delivery):
             self._to_the_head(delivery)
+
+    def wanted_back(self, targets: Iterable[str]) -> list[str]:
+        """Targets, of those given, whose deferred results are to be read again now."""
+        return self._deferrals.wanted_back(targets, self._lineups, self._now())
 
     def nudge(self) -> None:
         """Begins whatever may begin. A belt: a room may have been freed by a call of an earlier
         assignment, which wakes nobody here."""
         for lineup in self._lineups.values():
+            self._give_up(lineup)
             self._begin_attempts(lineup)
 
     def stop(self) -> None:
@@ -132,11 +157,41 @@ class Deliveries:
         """Known ending? Exact repeats and redeliveries end here, without a call."""
         while head is not None:
             if not self._is_known(head):
-                lineup = self._lineups[head.target]
-                lineup.append(head)
-                self._begin_attempts(lineup)
+                self._line_up(head)
                 return
-            head = self._lanes.finish_head(head.lane)
+            head = self._next_of_lane(head)
+
+    def _next_of_lane(self, finished: Delivery) -> Delivery | None:
+        self._lineups[finished.target].waiting -= 1
+        return self._lanes.finish_head(finished.lane)
+
+    def _line_up(self, head: Delivery, *, is_first: bool = False) -> None:
+        lineup = self._lineups[head.target]
+        if self._deferrals.is_surplus(head, lineup):
+            self._defer_lane(head)
+            return
+        lineup.append(head, is_first=is_first)
+        self._begin_attempts(lineup)
+
+    def _defer_lane(self, head: Delivery) -> None:
+        """All of it, so that nothing overtakes its head."""
+        for delivery in self._lanes.drop(head.lane):
+            self._lineups[head.target].waiting -= 1
+            self._deferrals.defer(delivery)
+
+    def _defer_surplus(self, lineup: Lineup, operation: Operation) -> None:
+        """A halted operation keeps its canaries in memory and nothing else."""
+        if lineup.room.halted(operation) is not None:
+            for head in lineup.take_surplus(operation, keep=CANARIES):
+                self._defer_lane(head)
+
+    def _give_up(self, lineup: Lineup) -> None:
+        """Of an operation whose halt the operator waits for no longer, all but one canary."""
+        for operation in lineup.room.halts():
+            if lineup.room.is_given_up(operation, self._now()):
+                for head in lineup.take_surplus(operation, keep=1):
+                    given_up = End(OutcomeKind.DEAD_LETTERED, reason=Reason.GIVEN_UP)
+                    self._end(head, given_up, None)
 
     def _is_known(self, delivery: Delivery) -> bool:
         ending = self._endings.of(delivery.target, delivery.result.job_id)
@@ -145,7 +200,8 @@ class Deliveries:
         if ending.source is not None and ending.source == delivery.record.source:
             self._settlement.settle(delivery.ticket, delivery.size_bytes)
             return True
-        if ending.digest is not None and ending.digest == delivery.result.digest:
+        is_repeat = ending.digest is not None and ending.digest == delivery.result.digest
+        if is_repeat and not delivery.result.replay:  # who replays a result wants AWS asked
             self._settlement.end(delivery, End(OutcomeKind.DUPLICATE), None)
             return True
         return False
@@ -188,14 +244,15 @@ class Deliveries:
             case End():
                 self._end(delivery, step, failure)
             case Retry():
-                self._retry(lineup, delivery, step, failure)
+                self._retry(delivery, step, failure)
             case Hold():
                 self._hold(lineup, delivery, step, failure, began)
 
     def _accepted(self, lineup: Lineup, delivery: Delivery, began: float) -> None:
-        lineup.room.grow()
+        lineup.room.accept()
+        lineup.room.note_answer(delivery.result.operation, is_refused=False)
         self._endings.learn_accepted(delivery.target, delivery.result, None)
-        lineup.answered_well(delivery, began, is_proven=True, now=self._now())
+        self._answered_well(lineup, delivery, began, is_accepted=True)
         self._end(delivery, End(OutcomeKind.ACCEPTED), None)
 
     def _step_after(
@@ -213,12 +270,25 @@ class Deliveries:
             self._endings.prove(delivery.target)
         circumstances = self._circumstances(delivery, lineup.room)
         step = next_step(failure, verdict, delivery.tries, circumstances, self._rules)
+        if verdict is Verdict.EVENT_FAULT:
+            lineup.refused(delivery, failure.code, now)
+            self._defer_surplus(lineup, delivery.result.operation)
+        if verdict in _THE_ACCOUNT_IS_WELL:
+            lineup.room.grow()
         if verdict in _THE_ACCOUNT_IS_WELL and step != Hold(UNPROVEN):
-            is_proven = self._endings.is_proven(delivery.target)
-            lineup.answered_well(delivery, began, is_proven, now)
+            self._answered_well(lineup, delivery, began, is_accepted=False)
         if not isinstance(step, Hold):
             lineup.probe_was_inconclusive(delivery, began, now)
         return step
+
+    def _answered_well(
+        self, lineup: Lineup, delivery: Delivery, began: float, *, is_accepted: bool
+    ) -> None:
+        is_proven = self._endings.is_proven(delivery.target)
+        if lineup.answered_well(
+            delivery, began, self._now(), is_proven=is_proven, is_accepted=is_accepted
+        ):
+            self._deferrals.resumed(delivery.target)
 
     def _circumstances(self, delivery: Delivery, room: Room) -> Circumstances:
         accepted_since = room.accepted - delivery.target_accepted_before
@@ -244,11 +314,15 @@ class Deliveries:
             self._endings.learn_ended(delivery.target, delivery.result.job_id, None)
         self._settlement.end(delivery, end, failure)
         if not self._is_stopped:
-            self._to_the_head(self._lanes.finish_head(delivery.lane))
+            self._to_the_head(self._next_of_lane(delivery))
 
-    def _retry(self, lineup: Lineup, delivery: Delivery, retry: Retry, failure: Failure) -> None:
+    def _retry(self, delivery: Delivery, retry: Retry, failure: Failure) -> None:
         if self._is_stopped:
             self._settlement.forget(delivery.size_bytes)
+            return
+        if len(self._retries) >= self._limits.retries:
+            self._deferrals.too_many_retries(delivery.target, self._now())
+            self._defer_lane(delivery)
             return
         self._world.signals.emit(
             RetryScheduled(
@@ -261,13 +335,13 @@ class Deliveries:
             )
         )
         self._retries[id(delivery)] = asyncio.get_running_loop().call_later(
-            retry.delay_seconds, self._line_up_again, lineup, delivery
+            retry.delay_seconds, self._line_up_again, delivery
         )
 
-    def _line_up_again(self, lineup: Lineup, delivery: Delivery) -> None:
+    def _line_up_again(self, delivery: Delivery) -> None:
+        """Before those that were never tried: the oldest results hold the watermark."""
         del self._retries[id(delivery)]
-        lineup.append(delivery)
-        self._begin_attempts(lineup)
+        self._line_up(delivery, is_first=True)
 
     def _hold(
         self, lineup: Lineup, delivery: Delivery, hold: Hold, failure: Failure, began: float
@@ -276,7 +350,8 @@ class Deliveries:
         if self._is_stopped:
             self._settlement.forget(delivery.size_bytes)
             return
-        lineup.append(delivery)
+        self._defer_surplus(lineup, delivery.result.operation)
+        self._line_up(delivery)
 
     def _await_probe(self, lineup: Lineup) -> None:
         """Come back when the next canary may go."""
@@ -285,8 +360,10 @@ class Deliveries:
             return
         if (earlier := self._probes.get(lineup.target)) is not None:
             earlier.cancel()
-        self._probes[lineup.target] = asyncio.get_running_loop().call_at(
-            next_probe, self._begin_attempts, lineup
+        # A timer may fire a rounding error too early, and must not spin until it is time.
+        delay = max(0.001, next_probe - self._now())
+        self._probes[lineup.target] = asyncio.get_running_loop().call_later(
+            delay, self._begin_attempts, lineup
         )
 
     def _report(

@@ -16,7 +16,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.core.backpressure import Backpressure
 from gateway.core.model import (
     Certainty,
     DeadLetter,
@@ -31,18 +30,18 @@ from gateway.core.model import (
 )
 from gateway.core.signals import (
     BatchRead,
-    IntakePaused,
-    IntakeResumed,
     KeylessRecord,
     RecordRejected,
     RecordSkipped,
     UnexpectedError,
 )
+from gateway.core.steps import Tries
 from gateway.core.watermark import Ticket
 from gateway.deliver import World
+from gateway.intake import Intake
 from gateway.lineup import Delivery
 from gateway.partitions import Assignment, Partitions
-from gateway.ports import RecordSource
+from gateway.ports import RecordSource, SignalSink
 from gateway.settle import Settlement
 
 POLL_SECONDS = 0.2
@@ -131,6 +130,8 @@ class Admission:
                 target,
                 own_deadline if result.deadline is None else min(own_deadline, result.deadline),
                 assignment.may_be_tried_before(record),
+                assignment.deferred_of(record),
+                ticket.memory if isinstance(ticket.memory, Tries) else Tries(),
             )
         )
 
@@ -177,19 +178,17 @@ class Flow:
         source: RecordSource,
         partitions: Partitions,
         admission: Admission,
-        backpressure: Backpressure,
-        world: World,
+        intake: Intake,
+        signals: SignalSink,
         max_batch_records: int,
     ) -> None:
         self._source = source
         self._partitions = partitions
         self._admission = admission
-        self._backpressure = backpressure
-        self._world = world
+        self._intake = intake
+        self._signals = signals
         self._max_batch_records = max_batch_records
         self._is_reading = True
-        self._paused_for: Assignment | None = None
-        self._paused_since = 0.0
 
     async def read(self) -> None:
         """Returns after `stop_reading`, within one poll. Everything read by then has begun."""
@@ -199,8 +198,9 @@ class Flow:
             # records belong to cannot change under them.
             if (assignment := self._partitions.current) is not None:
                 self._admit(records, assignment)
-                self._keep_within_budgets(assignment)
                 assignment.deliveries.nudge()
+                self._partitions.seek_back()
+                self._intake.regulate(assignment)
 
     def stop_reading(self) -> None:
         self._is_reading = False
@@ -222,29 +222,4 @@ class Flow:
         for record in records:
             self._admission.admit(record, assignment)
         if records:
-            self._world.signals.emit(BatchRead(len(records)))
-
-    def _keep_within_budgets(self, assignment: Assignment) -> None:
-        lanes = assignment.deliveries.lanes
-        if self._paused_for is not None and self._paused_for is not assignment:
-            self._paused_for = None  # a new assignment begins with nothing paused
-            self._backpressure.is_paused = False
-        if self._paused_for is None:
-            if (budget := self._backpressure.exceeded(lanes)) is not None:
-                self._pause(assignment, budget)
-        elif self._backpressure.has_room_again(lanes):
-            self._resume(assignment)
-
-    def _pause(self, assignment: Assignment, budget: str) -> None:
-        self._source.pause(assignment.watermarks.keys())
-        self._paused_for = assignment
-        self._backpressure.is_paused = True
-        self._paused_since = asyncio.get_running_loop().time()
-        self._world.signals.emit(IntakePaused(budget))
-
-    def _resume(self, assignment: Assignment) -> None:
-        self._source.resume(assignment.watermarks.keys())
-        self._paused_for = None
-        self._backpressure.is_paused = False
-        seconds = asyncio.get_running_loop().time() - self._paused_since
-        self._world.signals.emit(IntakeResumed(seconds))
+            self._signals.emit(BatchRead(len(records)))

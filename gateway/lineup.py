@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from gateway.core.deferred import Deferred
 from gateway.core.model import JobResult, Operation, Record
-from gateway.core.room import Halt, Room
+from gateway.core.room import BREAKER, Halt, Room
 from gateway.core.signals import TargetHalted, TargetResumed
 from gateway.core.steps import UNPROVEN, Tries
 from gateway.core.watermark import Ticket
@@ -26,6 +27,8 @@ class Delivery:
     """Past it no further attempt is made; the first one always is."""
     may_be_tried_before: bool
     """An earlier owner of the partition may have called for this record."""
+    deferred: Deferred
+    """What its partition has left in Kafka."""
     tries: Tries = field(default_factory=Tries)
     target_accepted_before: int = 0
 
@@ -46,6 +49,8 @@ class Lineup:
         self.target = target
         self.room = room
         self._signals = signals
+        self.waiting = 0
+        """Deliveries in lanes of this target."""
         self._arrivals = 0
         self._ready: dict[Operation, deque[tuple[int, Delivery]]] = {
             operation: deque() for operation in Operation
@@ -58,9 +63,23 @@ class Lineup:
         """Heads whose operation is halted."""
         return sum(len(self._ready[operation]) for operation in self.room.halts())
 
-    def append(self, delivery: Delivery) -> None:
+    def held_of(self, operation: Operation) -> int:
+        """Heads of this operation that wait here: while it is halted, its future canaries."""
+        return len(self._ready[operation])
+
+    def take_surplus(self, operation: Operation, keep: int) -> list[Delivery]:
+        """Heads of this operation beyond the first `keep`; they stand here no more."""
+        queue = self._ready[operation]
+        return [queue.pop()[1] for _ in range(len(queue) - keep)][::-1]
+
+    def append(self, delivery: Delivery, *, is_first: bool = False) -> None:
+        """Stands behind all others; or before them, if it has stood here before."""
+        queue = self._ready[delivery.result.operation]
+        if is_first:
+            queue.appendleft((0, delivery))
+            return
         self._arrivals += 1
-        self._ready[delivery.result.operation].append((self._arrivals, delivery))
+        queue.append((self._arrivals, delivery))
 
     def take(self, now: float) -> Delivery | None:
         """The next delivery to attempt, which holds a place in the room from here on, or None."""
@@ -85,14 +104,33 @@ class Lineup:
         else:
             self.probe_was_inconclusive(delivery, began, now)
 
-    def answered_well(self, delivery: Delivery, began: float, is_proven: bool, now: float) -> None:
+    def answered_well(
+        self, delivery: Delivery, began: float, now: float, *, is_proven: bool, is_accepted: bool
+    ) -> bool:
         """An answer that a healthy account gives: the halt is over, if the call was begun since.
-        A halt for want of proof ends with the first proof, whatever operation brings it."""
+        A halt for want of proof ends with the first proof, whatever operation brings it; one for
+        too many refusals with a few acceptances in a row. True if a halt has ended."""
+        has_resumed = False
         for operation, halt in self.room.halts().items():
             is_ours = operation is delivery.result.operation and began >= halt.since
-            if is_proven if halt.why == UNPROVEN else is_ours:
+            if halt.why == UNPROVEN:
+                is_over = is_proven
+            elif halt.why == BREAKER:
+                is_over = is_ours and is_accepted and self.room.probe_accepted(operation, now)
+            else:
+                is_over = is_ours
+            if is_over:
                 self.room.resume(operation)
                 self._signals.emit(TargetResumed(self.target, operation, now - halt.since))
+                has_resumed = True
+        return has_resumed
+
+    def refused(self, delivery: Delivery, code: str, now: float) -> None:
+        """CodePipeline has refused the event itself. Too many of those halt the operation."""
+        operation = delivery.result.operation
+        is_too_many = self.room.note_answer(operation, is_refused=True)
+        if is_too_many and self.room.halt(operation, BREAKER, code, now):
+            self._signals.emit(TargetHalted(self.target, operation, BREAKER, code))
 
     def probe_was_inconclusive(self, delivery: Delivery, began: float, now: float) -> None:
         """If this was the canary: the next one goes later."""

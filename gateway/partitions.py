@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.core import note
+from gateway.core.deferred import Deferred
 from gateway.core.model import CommitPoint, Partition, Record
 from gateway.core.signals import (
     Committed,
@@ -14,6 +16,7 @@ from gateway.core.signals import (
     PartitionsAssigned,
     PartitionsRevoked,
     RetentionOvertook,
+    SoughtBack,
 )
 from gateway.core.watermark import Ticket, Watermark
 from gateway.deliver import Deliveries
@@ -33,14 +36,28 @@ class Patience:
 
 class Assignment:
     """What we own from one assignment to the next revocation. Never reused: a new assignment has
-    new watermarks and new deliveries, so that nothing old can move anything new."""
+    new watermarks and new deliveries, so that nothing old can move anything new.
 
-    def __init__(self, assigned: Sequence[Assigned], deliveries: Deliveries) -> None:
+    A note is believed beside the offset that it was committed with, and only if reading begins
+    there: where it does not, offsets may mean other records. `note_key` is the replicas' own.
+    """
+
+    def __init__(
+        self, assigned: Sequence[Assigned], deliveries: Deliveries, note_key: bytes
+    ) -> None:
         self.deliveries = deliveries
-        self.watermarks = {one.partition: Watermark(one.start) for one in assigned}
+        self._note_key = note_key
+        self._clusters = {one.partition: one.cluster for one in assigned}
+        self._writes_notes = True
+        self.watermarks = {
+            one.partition: Watermark(one.start, _settled_before(one, note_key)) for one in assigned
+        }
+        self.deferred = {one.partition: Deferred() for one in assigned}
         self._log_ends = {one.partition: one.log_end for one in assigned}
-        self._committed: dict[Partition, int] = {
-            one.partition: one.committed for one in assigned if one.committed is not None
+        self._committed = {
+            one.partition: CommitPoint(one.committed, one.note)
+            for one in assigned
+            if one.committed is not None
         }
 
     def begin(self, record: Record) -> Ticket | None:
@@ -52,28 +69,71 @@ class Assignment:
         """An earlier owner may have read this record: it was there when we came."""
         return record.offset < self._log_ends[Partition(record.topic, record.partition)]
 
+    def deferred_of(self, record: Record) -> Deferred:
+        """What the record's partition has left in Kafka."""
+        return self.deferred[Partition(record.topic, record.partition)]
+
     def oldest_unsettled(self) -> float | None:
         """The timestamp of the oldest record that is not settled: of each partition's oldest."""
         oldest = (watermark.oldest_unsettled() for watermark in self.watermarks.values())
         return min((ticket.timestamp for ticket in oldest if ticket), default=None)
 
     def unsettled(self) -> int:
+        """Records begun and not settled; the deferred are not among them."""
         return sum(watermark.unsettled for watermark in self.watermarks.values())
+
+    def seek_back(self, source: RecordSource) -> dict[str, int]:
+        """Reads again what was deferred for targets that may take it now. Returns how many
+        partitions were sought back, by target."""
+        targets = set[str]().union(*(one.targets() for one in self.deferred.values()))
+        wanted = self.deliveries.wanted_back(targets) if targets else []
+        return {target: self._seek_back(target, source) for target in wanted}
+
+    def _seek_back(self, target: str, source: RecordSource) -> int:
+        sought = 0
+        for partition, deferred in self.deferred.items():
+            offset = deferred.take_back(target)
+            # Two targets may be wanted back at once: the lower offset serves both.
+            if offset is not None and offset < (source.position(partition) or 0):
+                source.seek(partition, offset)
+                sought += 1
+        return sought
 
     def uncommitted(self) -> dict[Partition, CommitPoint]:
         """Where each partition may be committed that has moved since its last commit."""
+        points = {partition: self._point(partition) for partition in self.watermarks}
         return {
-            partition: CommitPoint(watermark.committable())
-            for partition, watermark in self.watermarks.items()
-            if watermark.committable() != self._committed.get(partition)
+            partition: point
+            for partition, point in points.items()
+            if point != self._committed.get(partition)
         }
 
+    def _point(self, partition: Partition) -> CommitPoint:
+        watermark = self.watermarks[partition]
+        offset = watermark.committable()
+        if not self._writes_notes:
+            return CommitPoint(offset)
+        cluster = self._clusters[partition]
+        return CommitPoint(
+            offset, note.encode(watermark.settled_bits(), offset, cluster, self._note_key)
+        )
+
     def committed(self, points: Mapping[Partition, CommitPoint]) -> None:
-        self._committed.update({partition: point.offset for partition, point in points.items()})
+        self._committed.update(points)
+        self._writes_notes = True
 
     def forget_commits(self) -> None:
-        """What is committed now is unknown, for every partition."""
+        """What is committed now is unknown, for every partition: commit again, without notes, as
+        one note that the broker refuses fails the commit of all."""
         self._committed.clear()
+        self._writes_notes = False
+
+
+def _settled_before(one: Assigned, key: bytes) -> list[note.Run]:
+    overtaken = one.committed is not None and one.committed < one.start == one.log_start
+    if one.committed is None or not (one.start == one.committed or overtaken):
+        return []
+    return note.decode(one.note, one.committed, one.cluster, key)
 
 
 class Partitions:
@@ -89,7 +149,9 @@ class Partitions:
         settlement: Settlement,
         patience: Patience,
         signals: SignalSink,
+        note_key: bytes,
     ) -> None:
+        self._note_key = note_key
         self._new_deliveries = new_deliveries
         self._settlement = settlement
         self._patience = patience
@@ -111,7 +173,7 @@ class Partitions:
                         *one.partition, one.committed, one.log_start, one.log_start - one.committed
                     )
                 )
-        self.current = Assignment(assigned, self._new_deliveries())
+        self.current = Assignment(assigned, self._new_deliveries(), self._note_key)
         self.was_assigned = True
         self._signals.emit(PartitionsAssigned(len(assigned)))
 
@@ -142,6 +204,12 @@ class Partitions:
             if assignment is self.current:  # else a revocation has overtaken us
                 await self._commit(assignment)
 
+    def seek_back(self) -> None:
+        """Reads again what was deferred and may be tried now."""
+        if self.current is not None and self._source is not None:
+            for target, partitions in self.current.seek_back(self._source).items():
+                self._signals.emit(SoughtBack(target, partitions))
+
     async def _commit(self, assignment: Assignment) -> None:
         if self._source is not None:
             self._jump_gaps(assignment, self._source)
@@ -161,7 +229,7 @@ class Partitions:
         """Offsets that no record will ever have (markers, compaction) show as no lag."""
         for partition, watermark in assignment.watermarks.items():
             position = source.position(partition)
-            if position is not None and watermark.unsettled == 0:
+            if position is not None and not watermark.unsettled and not watermark.deferred:
                 watermark.skip_to(position)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from gateway import __version__, assembly
@@ -24,9 +25,10 @@ from gateway.adapters.telemetry import EventLoopLag, LogAndMetrics
 from gateway.config import Settings
 from gateway.core.backpressure import Backpressure
 from gateway.core.endings import Endings
-from gateway.core.signals import Draining, NotReadyYet, Started, Stopped
+from gateway.core.signals import Draining, NotReadyYet, Started, Stopped, UnexpectedError
 from gateway.deliver import Deliveries, World
 from gateway.flow import Admission, Flow
+from gateway.intake import Intake
 from gateway.partitions import Partitions
 from gateway.ports import CodePipeline
 from gateway.settle import Settlement
@@ -100,7 +102,11 @@ class Gateway:
             self._calls = CodePipelineCalls(self._clients, settings.aws.attempt_timeout_seconds)
         self._rules = assembly.delivery_rules(settings)
         self._partitions = Partitions(
-            self._new_deliveries, self._settlement, assembly.patience(settings), signals
+            self._new_deliveries,
+            self._settlement,
+            assembly.patience(settings),
+            signals,
+            assembly.shared_key(settings),
         )
         self._source = KafkaSource(
             connection,
@@ -115,14 +121,14 @@ class Gateway:
             self._source,
             self._partitions,
             Admission(
-                assembly.decoder(settings),
+                assembly.decoder(settings, assembly.digest_key(settings)),
                 assembly.routes(settings),
                 assembly.deadlines(settings),
                 self._settlement,
                 self._world,
             ),
-            self._backpressure,
-            self._world,
+            Intake(self._source, self._backpressure, settings.budgets.skip_ahead, signals),
+            signals,
             settings.kafka.max_batch_records,
         )
         self._status = Status(
@@ -151,7 +157,13 @@ class Gateway:
 
     def _new_deliveries(self) -> Deliveries:
         return Deliveries(
-            self._calls, self._rooms, self._endings, self._settlement, self._rules, self._world
+            self._calls,
+            self._rooms,
+            self._endings,
+            self._settlement,
+            self._rules,
+            self._world,
+            assembly.waiting_limits(self._settings),
         )
 
     @property
@@ -221,6 +233,12 @@ class Gateway:
         asked = asyncio.create_task(stop.drain.wait())
         await asyncio.wait({asked, failing, reading}, return_when=asyncio.FIRST_COMPLETED)
         code = 0 if asked.done() else 1
+        if failing.done():
+            self._signals.emit(UnexpectedError("consumer", failing.result()))
+        if reading.done() and (error := reading.exception()) is not None:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{type(error).__name__} at {where.name}:{where.lineno}"
+            self._signals.emit(UnexpectedError("reading", place))
         await self._leave(stop, reading, committing, starting)
         for task in (asked, failing):
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -48,6 +49,9 @@ class Status:
             "gateway_lanes": deliveries.get("lanes", 0),
             "gateway_waiting_retries": deliveries.get("waiting_retries", 0),
             "gateway_held_deliveries": deliveries.get("held", 0),
+            "gateway_deferred_records": sum(
+                watermark.deferred for watermark in self._watermarks().values()
+            ),
             "gateway_calls_in_flight": {
                 (target,): float(room.in_flight) for target, room in self._rooms.items()
             },
@@ -93,6 +97,7 @@ class Status:
                     "partition": place.partition,
                     "watermark": watermark.committable(),
                     "unsettled": watermark.unsettled,
+                    "deferred": watermark.deferred,
                     "settled_ahead": watermark.settled_ahead,
                     "lag": lags.get(place),
                 }
@@ -114,7 +119,11 @@ class Status:
                     "code": halt.code,
                     "halted_seconds": round(now - halt.since, 1),
                     "failed_probes": halt.failed_probes,
-                    "next_probe_in_seconds": round(max(0.0, halt.next_probe - now), 1),
+                    "next_probe_in_seconds": (
+                        None
+                        if math.isinf(halt.next_probe)
+                        else round(max(0.0, halt.next_probe - now), 1)
+                    ),
                 }
                 for operation, halt in room.halts().items()
             ],

@@ -54,6 +54,7 @@ GAUGES = (
     Gauge("gateway_lanes", (), "Jobs with unsettled results."),
     Gauge("gateway_waiting_retries", (), "Deliveries that wait for their next attempt."),
     Gauge("gateway_held_deliveries", (), "Deliveries held by a halt."),
+    Gauge("gateway_deferred_records", (), "Records left in Kafka, to be read again."),
     Gauge("gateway_calls_in_flight", ("target",), "Calls to CodePipeline under way."),
     Gauge("gateway_room_limit", ("target",), "Calls that may be under way at once."),
     Gauge(

@@ -70,7 +70,7 @@ def _events(settings: Settings) -> Iterator[str]:
     try:
         if key is not None and not key.read_bytes().strip():
             raise Unusable("endings.digest_key: the file is empty")
-        assembly.decoder(settings)
+        assembly.decoder(settings, assembly.digest_key(settings))
     except OSError as error:
         path = "endings.digest_key" if error.filename == str(key) else "third_party.client_tokens"
         raise Unusable(f"{path}: cannot be read ({error.strerror})") from None

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway.config import Settings
+from gateway.config import Section, Settings
 from gateway.config_sources import each_setting, section_meaning, variable
 
 _TYPES: dict[Any, str] = {
@@ -114,6 +114,9 @@ def type_name(kind: Any) -> str:
         return f"list of {type_name(inner[0])}"
     if origin is dict:
         return f"mapping of {type_name(inner[0])} to {type_name(inner[1])}"
+    if isinstance(kind, type) and issubclass(kind, Section):
+        members = (f"{n}: {type_name(f.annotation)}" for n, f in kind.model_fields.items())
+        return f"{{{', '.join(members)}}}"
     return _TYPES[kind]
 
 

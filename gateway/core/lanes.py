@@ -54,6 +54,15 @@ class Lanes(Generic[Item]):
         del self._lanes[key]
         return None
 
+    def has(self, key: Hashable) -> bool:
+        return key in self._lanes
+
+    def drop(self, key: Hashable) -> deque[Item]:
+        """The whole lane, head first; it is gone. Empty if there is none."""
+        lane = self._lanes.pop(key, None) or deque()
+        self._items -= len(lane)
+        return lane
+
     def behind(self, key: Hashable) -> int:
         """How many items wait behind the head of this lane."""
         lane = self._lanes.get(key)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 
 from gateway.core.model import Operation
+
+BREAKER = "breaker"
+"""Why an operation halts of which CodePipeline refuses most events: rather than draining a fleet
+into the dead-letter topic, wait for an operator."""
+BREAKER_WINDOW = 50
+BREAKER_LIFTED_BY = 3
+ON_PURPOSE = "hold"
+"""Why a target halts that an operator has stopped in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,8 @@ class Halt:
     next_probe: float
     failed_probes: int = 0
     is_probing: bool = False
+    acceptances: int = 0
+    """In a row, by canaries: what lifts the breaker."""
 
 
 class Room:
@@ -45,10 +57,14 @@ class Room:
     only when it was the limit that held calls back.
     """
 
-    def __init__(self, bounds: RoomBounds, probes: ProbeDelays) -> None:
+    def __init__(
+        self, bounds: RoomBounds, probes: ProbeDelays, give_up_seconds: float = math.inf
+    ) -> None:
         self._bounds = bounds
         self._probes = probes
+        self._give_up_seconds = give_up_seconds
         self._halts: dict[Operation, Halt] = {}
+        self._recent: dict[Operation, deque[bool]] = {}
         self._slow_start_until = float(bounds.maximum)
         self._shrunk_at = float("-inf")
         self.limit = float(bounds.initial)
@@ -64,9 +80,14 @@ class Room:
     def leave(self) -> None:
         self.in_flight -= 1
 
-    def grow(self) -> None:
-        """A call was accepted. Call it while that call still holds its place."""
+    def accept(self) -> None:
+        """A call was accepted."""
         self.accepted += 1
+        self.grow()
+
+    def grow(self) -> None:
+        """A call was answered by a service that is well, whatever it said. To be called while the
+        call still holds its place."""
         if self.in_flight < int(self.limit):
             return
         step = 1.0 if self.limit < self._slow_start_until else 1.0 / self.limit
@@ -91,6 +112,23 @@ class Room:
         self._halts[operation] = Halt(why, code, now, next_probe)
         return True
 
+    def hold(self, now: float) -> None:
+        """An operator has stopped this target: no call at all, no canary either."""
+        for operation in Operation:
+            self._halts[operation] = Halt(ON_PURPOSE, "", now, math.inf)
+
+    def is_given_up(self, operation: Operation, now: float) -> bool:
+        """The operator has said how long a halt is worth waiting for, and it has lasted longer."""
+        halt = self._halts.get(operation)
+        return halt is not None and now - halt.since >= self._give_up_seconds
+
+    def note_answer(self, operation: Operation, *, is_refused: bool) -> bool:
+        """CodePipeline has judged an event. True if it refuses too many of them: more than half
+        of the last BREAKER_WINDOW."""
+        recent = self._recent.setdefault(operation, deque(maxlen=BREAKER_WINDOW))
+        recent.append(is_refused)
+        return is_refused and sum(recent) > BREAKER_WINDOW // 2
+
     def halted(self, operation: Operation) -> Halt | None:
         return self._halts.get(operation)
 
@@ -101,16 +139,27 @@ class Room:
         """The canary leaves."""
         self._halts[operation].is_probing = True
 
+    def probe_accepted(self, operation: Operation, now: float) -> bool:
+        """A canary was accepted while the breaker holds: the next may go at once. True when there
+        were enough of them in a row."""
+        halt = self._halts[operation]
+        halt.is_probing = False
+        halt.acceptances += 1
+        halt.next_probe = now
+        return halt.acceptances >= BREAKER_LIFTED_BY
+
     def probe_failed(self, operation: Operation, now: float) -> None:
         """The canary came back without good news: the next one waits longer."""
         halt = self._halts.get(operation)
         if halt is None:
             return
         halt.is_probing = False
+        halt.acceptances = 0
         halt.failed_probes += 1
         delay = self._probes.first_seconds * 2.0 ** min(halt.failed_probes, 16)
         halt.next_probe = now + min(self._probes.cap_seconds, delay)
 
     def resume(self, operation: Operation) -> Halt | None:
         """The trouble is over. Returns the halt that ended, if there was one."""
+        self._recent.pop(operation, None)
         return self._halts.pop(operation, None)

@@ -189,6 +189,52 @@ class TargetResumed(Signal):
 
 
 @dataclass(frozen=True, slots=True)
+class ResultDeferred(Signal):
+    event = "job result deferred: left in Kafka, to be read again"
+    level = Level.DEBUG
+    help = "Job results that were left in Kafka because their target cannot take them now."
+    counter = "gateway_deferred_total"
+    labels = ("target",)
+    target: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtBack(Signal):
+    event = "deferred results are read again"
+    level = Level.INFO
+    help = "Times that partitions were sought back to their deferred results."
+    counter = "gateway_seeks_back_total"
+    labels = ("target",)
+    target: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class FarAhead(Signal):
+    event = "a partition has run far ahead of a result that is held"
+    level = Level.WARN
+    help = "Times that a partition ran half of budgets.skip_ahead past its oldest held record."
+    counter = "gateway_far_ahead_total"
+    labels = ("topic",)
+    topic: str
+    partition: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionHeld(Signal):
+    event = "a partition is held: budgets.skip_ahead is used up"
+    level = Level.ERROR
+    help = "Times that a partition was paused because budgets.skip_ahead was used up."
+    counter = "gateway_partitions_held_total"
+    labels = ("topic",)
+    topic: str
+    partition: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class IntakePaused(Signal):
     event = "intake paused: a budget is used up"
     level = Level.INFO

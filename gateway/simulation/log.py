@@ -162,6 +162,7 @@ class LogSource:
         self._is_open = True
 
     async def next_batch(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        await asyncio.sleep(0)  # as anybody who reads a socket would
         batch = self._take(max_records)
         if not batch:
             try:
@@ -188,10 +189,11 @@ class LogSource:
         return self._log.end(partition)
 
     async def commit(self, points: Mapping[Partition, CommitPoint]) -> None:
+        begun_in = self._may_commit
         await asyncio.sleep(0)
         fault = self.commit_fault()
-        if fault is not None:
-            raise CommitFailed(str(fault))
+        if fault is not None or begun_in is not self._may_commit:
+            raise CommitFailed(str(fault or "the assignment is over"))
         for place in points.keys() & self._may_commit:
             self._group.committed[place] = points[place]
 

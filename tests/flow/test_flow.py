@@ -10,9 +10,11 @@ import pytest
 from gateway.core.backpressure import Budgets
 from gateway.core.model import Certainty, OutcomeKind, Partition, Reason
 from gateway.core.signals import (
+    FarAhead,
     IntakePaused,
     IntakeResumed,
     KeylessRecord,
+    PartitionHeld,
     RetentionOvertook,
     TargetHalted,
     TargetResumed,
@@ -215,13 +217,13 @@ async def test_unknown_jobs_of_an_unproven_target_halt_it_and_proof_settles_them
 
 async def test_the_intake_pauses_at_a_budget_and_goes_on_by_itself():
     async with small_world() as world:
-        world.codepipeline.default["default"] = EXPIRED
+        world.codepipeline.seconds = 20.0
         member = await world.member(Budgets(records=50, bytes=10**9, lanes=1000))
         world.send(*(f"job{number}:succeeded:1" for number in range(400)))
-        await asyncio.sleep(30)
+        await asyncio.sleep(10)
         assert member.told.of(IntakePaused)
         assert member.backpressure.records <= 150, "a budget and the batch that went past it"
-        world.codepipeline.default["default"] = None
+        world.codepipeline.seconds = 1.0
         await asyncio.sleep(300)
         assert member.told.of(IntakeResumed)
         assert len(world.outcomes.durable) == 400
@@ -330,3 +332,195 @@ async def test_records_without_key_are_warned_of_once_a_topic():
             world.log.append(TOPIC, f"job{number}:succeeded:1".encode())
         await asyncio.sleep(3)
         assert len(member.told.of(KeylessRecord)) == 1
+
+
+# -- deferring in place ---------------------------------------------------------------------------
+
+
+async def test_a_halted_target_is_left_in_kafka_and_the_other_goes_on():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = EXPIRED
+        member = await world.member(Budgets(records=100, bytes=10**9, lanes=1000))
+        for number in range(300):
+            world.send(f"x{number}:succeeded:1", f"y{number}:succeeded:1:other")
+        await asyncio.sleep(200)
+        assert len(world.outcomes.durable) == 300, "the other account is not disturbed"
+        assert member.backpressure.records <= 20, "a few canaries, nothing else"
+        assert world.committed() == 0
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(200)
+        assert set(world.kinds().values()) == {"accepted"}
+        assert len(world.kinds()) == 600
+        assert world.committed() == 600
+        assert not world.dead_letters.durable
+        assert len(world.outcomes.durable) == 600, "nothing twice"
+
+
+async def test_what_was_deferred_keeps_its_order_whatever_the_operation():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = EXPIRED
+        await world.member()
+        for number in range(40):
+            world.send(f"job{number}:succeeded:1")
+        for number in range(40):
+            world.send(f"job{number}:failed:2")
+        await asyncio.sleep(60)
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(200)
+        for number in range(40):
+            accepted = [
+                call.body
+                for call in world.codepipeline.calls
+                if call.job_id == f"job{number}" and call.ended is not None
+            ]
+            last_first = accepted.index(f"job{number}:failed:2".encode())
+            assert f"job{number}:succeeded:1".encode() not in accepted[last_first:]
+        assert len(world.kinds()) == 80
+
+
+async def test_the_deferred_survive_a_change_of_owner():
+    async with small_world(partitions=2) as world:
+        world.codepipeline.default["default"] = EXPIRED
+        first = await world.member()
+        world.send(*(f"job{number}:succeeded:{n}" for n in range(2) for number in range(50)))
+        await asyncio.sleep(30)
+        await first.crash()
+        await world.member()
+        await asyncio.sleep(30)
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(200)
+        assert len(world.kinds()) == 100
+        for number in range(50):
+            conclusive = list(dict.fromkeys(world.codepipeline.called(f"job{number}")))
+            expected = [f"job{number}:succeeded:{n}".encode() for n in range(2)]
+            assert conclusive == expected
+
+
+async def test_a_partition_runs_only_so_far_past_what_it_holds():
+    async with small_world(partitions=2) as world:
+        world.skip_ahead = 200
+        world.codepipeline.default["default"] = EXPIRED
+        member = await world.member()
+        for number in range(500):
+            world.log.append(TOPIC, f"x{number}:succeeded:1:other".encode(), b"k", partition=1)
+        world.log.append(TOPIC, b"first:succeeded:1", b"k", partition=0)
+        for number in range(20):
+            world.log.append(TOPIC, f"more{number}:succeeded:1".encode(), b"k", partition=0)
+        await asyncio.sleep(5)
+        for number in range(500):
+            world.log.append(TOPIC, f"y{number}:succeeded:1:other".encode(), b"k", partition=0)
+        await asyncio.sleep(300)
+        done = [value for value in world.kinds() if value.startswith("y")]
+        assert 100 < len(done) <= 300, "held one batch past skip_ahead"
+        assert len([value for value in world.kinds() if value.startswith("x")]) == 500
+        for kind in (PartitionHeld, FarAhead):
+            assert [signal.partition for signal in member.told.of(kind)].count(0) == 1
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(300)
+        assert len(world.kinds()) == 1021
+        assert (world.committed(0), world.committed(1)) == (521, 500)
+
+
+async def test_a_slow_target_takes_its_share_of_memory_and_no_more():
+    async with small_world() as world:
+        world.share = 30
+        world.codepipeline.answers("x0", *[BROKEN] * 3)
+        member = await world.member(Budgets(records=100, bytes=10**9, lanes=1000))
+        for number in range(200):
+            world.send(f"x{number}:succeeded:1", f"y{number}:succeeded:1:other")
+        await asyncio.sleep(400)
+        assert len(world.kinds()) == 400
+        assert set(world.kinds().values()) == {"accepted"}
+        assert world.committed() == 400
+        assert member.backpressure.records == 0
+
+
+async def test_results_that_fail_for_ever_do_not_stall_the_intake():
+    async with small_world() as world:
+        world.retries = 4
+        for number in range(12):
+            world.codepipeline.answers(f"bad{number}", *[THROTTLED] * 5000)
+        await world.member(Budgets(records=10, bytes=10**9, lanes=1000))
+        for number in range(200):
+            if number < 12:
+                world.send(f"bad{number}:succeeded:1")
+            world.send(f"good{number}:succeeded:1")
+        await asyncio.sleep(3000)
+        assert len([value for value in world.kinds() if value.startswith("good")]) == 200
+        assert not world.dead_letters.durable, "a throttle is the account's, not the event's"
+
+
+async def test_the_breaker_keeps_a_fleet_out_of_the_dead_letters_and_three_acceptances_lift_it():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = REFUSED
+        member = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(300)))
+        await asyncio.sleep(60)
+        assert [signal.why for signal in member.told.of(TargetHalted)] == ["breaker"]
+        assert len(world.dead_letters.durable) < 50
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(300)
+        assert len(world.kinds()) == 300
+        assert len(member.told.of(TargetResumed)) == 1
+
+
+async def test_a_target_is_given_up_only_when_its_operator_says_so():
+    async with small_world() as world:
+        world.give_up_seconds = 60.0
+        world.codepipeline.default["default"] = EXPIRED
+        await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(50)))
+        await asyncio.sleep(55)
+        assert not world.dead_letters.durable
+        await asyncio.sleep(200)
+        assert {letter.reason for letter in world.dead_letters.durable} == {Reason.GIVEN_UP}
+        assert len(world.dead_letters.durable) >= 49, "all but a canary"
+        world.codepipeline.default["default"] = None
+        await asyncio.sleep(60)
+        world.send("late:succeeded:1")
+        await asyncio.sleep(30)
+        assert world.kinds()["late:succeeded:1"] == "accepted"
+        assert world.committed() == 51
+
+
+async def test_a_target_held_on_purpose_is_not_called_at_all():
+    async with small_world() as world:
+        member = await world.member()
+        member.rooms["default"].hold(0.0)
+        world.send("a:succeeded:1", "b:succeeded:1:other")
+        await asyncio.sleep(600)
+        assert world.kinds() == {"b:succeeded:1:other": "accepted"}
+        assert not world.codepipeline.called("a")
+
+
+# -- notes ----------------------------------------------------------------------------------------
+
+
+async def test_what_was_settled_ahead_is_not_sent_again_after_a_crash():
+    async with small_world() as world:
+        world.codepipeline.answers("held", *[EXPIRED] * 1000)
+        first = await world.member()
+        world.send("held:failed:1", *(f"job{number}:succeeded:1" for number in range(30)))
+        await asyncio.sleep(30)
+        assert world.committed() == 0
+        await first.crash()
+        await world.member()
+        await asyncio.sleep(60)
+        assert all(len(world.codepipeline.called(f"job{number}")) == 1 for number in range(30))
+
+
+async def test_after_a_failed_commit_the_next_one_carries_no_note():
+    async with small_world() as world:
+        world.codepipeline.answers("held", *[EXPIRED] * 1000)
+        member = await world.member()
+        world.send("held:failed:1", "a:succeeded:1")
+        await asyncio.sleep(5)
+        assert world.group.committed[Partition(TOPIC, 0)].note
+        member.source.commit_fault = lambda: TimeoutError("no answer")
+        world.send("b:succeeded:1")
+        await asyncio.sleep(3)
+        member.source.commit_fault = lambda: None
+        await asyncio.sleep(1)
+        assert world.group.committed[Partition(TOPIC, 0)].note == ""
+        await asyncio.sleep(2)
+        assert world.group.committed[Partition(TOPIC, 0)].note

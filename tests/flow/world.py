@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,8 +28,9 @@ from gateway.core.retry import Backoff
 from gateway.core.room import ProbeDelays, Room, RoomBounds
 from gateway.core.signals import Signal
 from gateway.core.steps import DeliveryRules
-from gateway.deliver import Deliveries, World
+from gateway.deliver import Deliveries, WaitingLimits, World
 from gateway.flow import Admission, Flow
+from gateway.intake import Intake
 from gateway.partitions import Partitions, Patience
 from gateway.settle import Settlement
 from gateway.simulation.log import (
@@ -133,7 +135,7 @@ class Member:
         self.told = Told()
         self.endings = Endings(1000)
         self.rooms = {
-            target: Room(RoomBounds(4, 1, 8), ProbeDelays(1.0, 8.0))
+            target: Room(RoomBounds(4, 1, 8), ProbeDelays(1.0, 8.0), world.give_up_seconds)
             for target in ("default", "other")
         }
         outside = World(world.wall, Random(1), self.told)
@@ -155,10 +157,12 @@ class Member:
                 self.settlement,
                 DeliveryRules(Backoff(1.0, 8.0), budget_attempts=3),
                 outside,
+                WaitingLimits(world.share, world.retries),
             ),
             self.settlement,
             Patience(10.0, 10.0),
             self.told,
+            b"the replicas' own key",
         )
         self.source = LogSource(world.group, self.partitions)
         self.partitions.attach(self.source)
@@ -169,7 +173,8 @@ class Member:
             self.settlement,
             outside,
         )
-        self.flow = Flow(self.source, self.partitions, admission, self.backpressure, outside, 100)
+        intake = Intake(self.source, self.backpressure, world.skip_ahead, self.told)
+        self.flow = Flow(self.source, self.partitions, admission, intake, self.told, 100)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -207,6 +212,10 @@ class SmallWorld:
         self.outcomes = OutcomesInMemory(0.01)
         self.dead_letters = DeadLettersInMemory(0.01)
         self.members: list[Member] = []
+        self.skip_ahead = 1000
+        self.share = 10_000
+        self.give_up_seconds = math.inf
+        self.retries = 10_000
 
     def wall(self) -> float:
         return 1_700_000_000.0 + asyncio.get_running_loop().time()
