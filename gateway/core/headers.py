@@ -1,7 +1,8 @@
 """What a record's headers ask for: operation, target, deadline, trace, replay.
 
 Guarantee: never raises. A header of ours that is null, not UTF-8 or of another form is a violation
-that names the header and holds nothing of its value; foreign headers are not looked at.
+that names the header and holds nothing of its value; foreign headers are not looked at. A trace
+that cannot be read is ignored, as W3C Trace Context has it: it must not cost a job its result.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def read_headers(
         reader = _READERS.get(name)
         if reader is not None:
             fault = _text_fault(value) or reader(read, (value or b"").decode())
-            if fault:
+            if fault and name != TRACE_HEADER:
                 examination.note(f"header {name}", fault)
     return read
 

@@ -197,7 +197,7 @@ def test_the_last_header_of_a_name_wins() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["gateway-operation", "gateway-target", "gateway-deadline", "traceparent", "gateway-replay"],
+    ["gateway-operation", "gateway-target", "gateway-deadline", "gateway-replay"],
 )
 @pytest.mark.parametrize(
     ("value", "rule"),
@@ -222,18 +222,30 @@ def test_an_unreadable_header_is_named(name: str, value: bytes | None, rule: str
         ("gateway-replay", b"1 "),
         ("gateway-replay", "٣".encode()),
         ("gateway-replay", b"9" * 5000),
-        ("traceparent", b"secret"),
-        ("traceparent", TRACE[:-1]),
-        ("traceparent", TRACE + b"-x"),
-        ("traceparent", TRACE.upper()),
-        ("traceparent", b"ff" + TRACE[2:]),
-        ("traceparent", b"00-" + b"0" * 32 + TRACE[35:]),
     ],
 )
 def test_a_malformed_header_is_named_and_not_shown(name: str, value: bytes) -> None:
     (violation,) = rejected(event(), (name, value))
     assert violation.member == f"header {name}"
     assert value.decode() not in violation.rule
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"\xff\xfe",
+        b"secret",
+        TRACE[:-1],
+        TRACE + b"-x",
+        TRACE.upper(),
+        b"ff" + TRACE[2:],
+        b"00-" + b"0" * 32 + TRACE[35:],
+    ],
+)
+def test_a_trace_that_cannot_be_read_costs_no_job_its_result(value: bytes | None) -> None:
+    assert accepted(event(), ("traceparent", value)).traceparent is None
 
 
 def test_later_versions_of_a_trace_may_say_more() -> None:
