@@ -33,10 +33,40 @@ simulate = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(simulate, name="simulate")
+dead_letters = typer.Typer(
+    help="What could not be delivered: look at it, send it again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(dead_letters, name="dead-letters")
 
 Config = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="YAML file with settings (also GATEWAY_CONFIG)."),
+]
+
+Reasons = Annotated[
+    list[str] | None, typer.Option("--reason", help="Only of this reason; may be repeated.")
+]
+Jobs = Annotated[
+    list[str] | None,
+    typer.Option("--job", metavar="ID", help="Only of this job or key; may be repeated."),
+]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", help="Only of this target; may be repeated.")
+]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Dead-lettered since then: RFC 3339, or 90s, 15m, 6h, 2d."),
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Dead-lettered before then.")]
+Positions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at",
+        metavar="TOPIC/PARTITION/OFFSET",
+        help="Only this one, by its own place or its source's; may be repeated.",
+    ),
 ]
 
 
@@ -228,6 +258,113 @@ def simulate_kafka(
     from gateway.commands import simulate_kafka as command
 
     _exit(command.run(port=port, data=data, java=java))
+
+
+@dead_letters.command("list")
+def dead_letters_list(
+    reason: Reasons = None,
+    job: Jobs = None,
+    target: Targets = None,
+    since: Since = None,
+    until: Until = None,
+    at: Positions = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: Config = None,
+) -> None:
+    """List dead letters."""
+    settings = _settings(config)
+    from gateway.commands import dead_letters as command
+
+    filters = command.Filters(reason or (), job or (), target or (), at or (), since, until)
+    _exit(command.run_list(settings, filters, as_json=as_json))
+
+
+@dead_letters.command("show")
+def dead_letters_show(
+    position: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOPIC/PARTITION/OFFSET", help="Of the dead letter, or of its source."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    with_secrets: Annotated[
+        bool, typer.Option("--with-secrets", help="Hide nothing: tokens, variables, headers.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Nothing but the value, as it is, secrets included.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Show one dead letter with its headers and its value."""
+    settings = _settings(config)
+    from gateway.commands import dead_letters as command
+
+    _exit(command.run_show(settings, position, as_json=as_json, with_secrets=with_secrets, raw=raw))
+
+
+@dead_letters.command("replay")
+def dead_letters_replay(
+    reason: Reasons = None,
+    job: Jobs = None,
+    target: Targets = None,
+    since: Since = None,
+    until: Until = None,
+    at: Positions = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them: no filter.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done; write nothing.")
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(min=0.001, max=1_000_000, help="Records a second at most.")
+    ] = 100.0,
+    max_replays: Annotated[
+        int, typer.Option(min=1, max=1000, help="An event is replayed so often at most.")
+    ] = 3,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Also what was replayed before, or may have been."),
+    ] = False,
+    members: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="MEMBER=JSON", help="Change a member of the value; may be repeated."
+        ),
+    ] = None,
+    value_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Replace the value; for a single dead letter."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Replace a header; may be repeated."),
+    ] = None,
+    drop_header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave a header out; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: Config = None,
+) -> None:
+    """Send dead letters again, into the input topic they came from."""
+    settings = _settings(config)
+    from gateway.commands import dead_letters as command
+
+    filters = command.Filters(reason or (), job or (), target or (), at or (), since, until)
+    changes = command.Changes(members or (), value_from, header or (), drop_header or ())
+    _exit(
+        command.run_replay(
+            settings,
+            filters,
+            changes,
+            everything=everything,
+            dry_run=dry_run,
+            again=again,
+            rate=rate,
+            max_replays=max_replays,
+            as_json=as_json,
+        )
+    )
 
 
 def _settings(config: str | None) -> Settings:

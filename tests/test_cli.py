@@ -48,6 +48,7 @@ def test_help_names_every_command_and_loads_nothing_slow() -> None:
         "init",
         "version",
         "simulate",
+        "dead-letters",
         "demo",
     ]:
         assert f"  {command} " in ended.stdout

@@ -13,8 +13,8 @@ Key, value, headers and timestamp are the original record's. Added, as text in U
     gateway-dead-letter-stage                    decode, route, deliver
     gateway-dead-letter-at                       when, RFC 3339 in UTC
     gateway-dead-letter-{target,job-id,operation,error-code,attempts,ambiguous}   where known
-    gateway-dead-letter-timestamp                the original timestamp in milliseconds, where the
-                                                 dead letter cannot carry it (none, or refused)
+    gateway-dead-letter-timestamp                the original timestamp in milliseconds; the topic
+                                                 may have its own idea of the dead letter's
     gateway-dead-letter-null-value               true: the value was null and stands as empty
 
 A record that itself comes from a dead letter loses these of the former one: a replay that fails
@@ -36,14 +36,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.adapters.kafka_client import KafkaConnection
 from gateway.adapters.producer_run import Message
 from gateway.adapters.topic_writer import Pace, TopicWriter
-from gateway.core.model import DeadLetter, Operation, Reason, Record
+from gateway.core.model import DeadLetter, Operation, ReadDeadLetter, Reason, Record, Source
 from gateway.ports import SignalSink
 
 VERSION = 1
@@ -94,9 +93,8 @@ class DeadLetterWriter:
 def whole(letter: DeadLetter) -> Message:
     """The dead letter with everything that its record had."""
     record = letter.record
-    timestamp_ms, said = _timestamp(record)
-    headers = [*_own(record.headers), *_told(letter), *said, *_null(record)]
-    return Message(record.value or b"", record.key, headers, timestamp_ms)
+    headers = [*_own(record.headers), *_told(letter), *_null(record)]
+    return Message(record.value or b"", record.key, headers, _timestamp_ms(record))
 
 
 def smaller(letter: DeadLetter, level: int) -> Message | None:
@@ -104,29 +102,16 @@ def smaller(letter: DeadLetter, level: int) -> Message | None:
     if level > 3:
         return None
     record = letter.record
-    timestamp_ms, said = _timestamp(record, is_kept=level == 1)
     kept, dropped = _within(_own(record.headers), KEPT_HEADER_BYTES if level < 3 else 0)
-    headers = [*kept, *_told(letter), *said, *_null(record), *_truncated(record, dropped)]
+    headers = [*kept, *_told(letter), *_null(record), *_truncated(record, dropped)]
     if level == 3:
         return Message(b"", None, headers, None)
     return Message(
         (record.value or b"")[:KEPT_VALUE_BYTES],
         record.key[:KEPT_KEY_BYTES] if record.key else record.key,
         headers,
-        timestamp_ms,
+        _timestamp_ms(record) if level == 1 else None,
     )
-
-
-@dataclass(frozen=True)
-class ReadDeadLetter:
-    """A dead letter as it stands in its topic."""
-
-    letter: DeadLetter
-    """`letter.record` is the original: source, key, value, headers, timestamp (-1: it had none)."""
-    is_truncated: bool = False
-    """The value is not whole: a replay reads it at its source."""
-    value_bytes: int | None = None
-    value_sha256: str | None = None
 
 
 def dead_letter_from_record(record: Record | Any) -> ReadDeadLetter | None:
@@ -141,8 +126,19 @@ def dead_letter_from_record(record: Record | Any) -> ReadDeadLetter | None:
     }
     try:
         return _read(record, told) if told.get(f"{OURS}version") == str(VERSION) else None
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
+
+
+def why_not_read(record: Record) -> str:
+    """Why `dead_letter_from_record` returns None. Holds nothing of the record but its version."""
+    versions = [value or b"" for name, value in record.headers if name == f"{OURS}version"]
+    if not versions:
+        return "not a dead letter of the gateway"
+    version = versions[-1][:20].decode("utf-8", "replace")
+    if version != str(VERSION):
+        return f"a dead letter of version {version!a}, of which this gateway knows nothing"
+    return "a dead letter with a header that is missing or says nothing"
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -170,6 +166,7 @@ def _told(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
         "error-code": letter.error_code,
         "attempts": letter.attempts,
         "ambiguous": "true" if letter.is_ambiguous else None,
+        "timestamp": round(record.timestamp * 1000),
     }
     return [*_text_headers(CONNECT, connect), *_text_headers(OURS, ours)]
 
@@ -204,14 +201,10 @@ def _within(
     return kept, len(headers) - len(kept)
 
 
-def _timestamp(
-    record: Record, *, is_kept: bool = True
-) -> tuple[int | None, list[tuple[str, bytes | None]]]:
-    """What Kafka is given, and the header that says what it is not given."""
+def _timestamp_ms(record: Record) -> int | None:
+    """The original one, if Kafka takes such."""
     timestamp_ms = round(record.timestamp * 1000)
-    if is_kept and 0 <= timestamp_ms <= _MAX_TIMESTAMP_MS:
-        return timestamp_ms, []
-    return None, [(f"{OURS}timestamp", str(timestamp_ms).encode())]
+    return timestamp_ms if 0 <= timestamp_ms <= _MAX_TIMESTAMP_MS else None
 
 
 def _null(record: Record) -> list[tuple[str, bytes | None]]:
@@ -255,6 +248,7 @@ def _read(record: Any, told: Mapping[str, str]) -> ReadDeadLetter:
     )
     return ReadDeadLetter(
         letter,
+        Source(record.topic, record.partition, record.offset),
         is_truncated=ours("truncated") == "true",
         value_bytes=None if value_bytes is None else int(value_bytes),
         value_sha256=ours("value-sha256"),
@@ -264,10 +258,13 @@ def _read(record: Any, told: Mapping[str, str]) -> ReadDeadLetter:
 def _original(record: Any, told: Mapping[str, str]) -> Record:
     seconds = record.timestamp if isinstance(record, Record) else record.timestamp / 1000
     said_ms = told.get(f"{OURS}timestamp")
+    partition, offset = int(told[f"{CONNECT}partition"]), int(told[f"{CONNECT}offset"])
+    if not (0 <= partition < 2**31 and 0 <= offset < 2**63):
+        raise ValueError("no place in Kafka")
     return Record(
         topic=told[f"{CONNECT}topic"],
-        partition=int(told[f"{CONNECT}partition"]),
-        offset=int(told[f"{CONNECT}offset"]),
+        partition=partition,
+        offset=offset,
         timestamp=seconds if said_ms is None else int(said_ms) / 1000,
         key=record.key,
         value=None if told.get(f"{OURS}null-value") == "true" else record.value,

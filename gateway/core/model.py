@@ -221,6 +221,20 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadDeadLetter:
+    """A dead letter as it stands in its topic."""
+
+    letter: DeadLetter
+    """`letter.record` is the original: source, key, value, headers, timestamp (-1: it had none)."""
+    position: Source
+    """Where the dead letter itself stands."""
+    is_truncated: bool = False
+    """The value is not whole: a replay reads it at its source."""
+    value_bytes: int | None = None
+    value_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CommitPoint:
     """What may be committed for one partition: everything below `offset` is settled."""
 

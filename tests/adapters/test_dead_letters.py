@@ -16,13 +16,12 @@ from gateway.adapters.dead_letters import (
     KEPT_VALUE_BYTES,
     OURS,
     DeadLetterWriter,
-    ReadDeadLetter,
     dead_letter_from_record,
     smaller,
     whole,
 )
 from gateway.adapters.kafka_client import KafkaConnection
-from gateway.core.model import DeadLetter, Reason, Record
+from gateway.core.model import DeadLetter, ReadDeadLetter, Reason, Record
 from gateway.core.signals import UnexpectedError
 from gateway.simulation.broker import KafkaBroker
 from tests.conftest import FreshTopics
@@ -240,4 +239,4 @@ def test_every_dead_letter_is_read_back_as_it_was(letter: DeadLetter) -> None:
     seconds = 1.5 if message.timestamp_ms is None else message.timestamp_ms / 1000
     record = Record("dlq", 0, 0, seconds, message.key, message.value, tuple(message.headers))
     found = dead_letter_from_record(record)
-    assert found == ReadDeadLetter(letter)
+    assert found == ReadDeadLetter(letter, found.position)
