@@ -25,9 +25,9 @@ PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MUL
 # Pure parts of the standard library, and the one library that the core may use.
 # fmt: off
 CORE_MAY_IMPORT = {
-    "__future__", "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime",
-    "difflib", "enum", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator",
-    "re", "string", "struct", "types", "typing", "zlib",
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses",
+    "datetime", "difflib", "enum", "functools", "hashlib", "heapq", "itertools", "json", "math",
+    "operator", "re", "string", "struct", "types", "typing", "zlib",
     "orjson", "gateway",
 }
 # fmt: on
