@@ -79,33 +79,55 @@ def _has_each_key_once(text: bytes, document: dict[str, Any]) -> bool:
 
 def _repeated_keys(text: bytes) -> Unreadable:
     """A violation for each repeated key, by the exact and slow way."""
+    repetitive = 0
+
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repetitive
+        members = dict(pairs)
+        if len(members) == len(pairs) or repetitive >= MOST_VIOLATIONS:
+            return members
+        repetitive += 1
+        return _Repetitive(pairs)
+
     document = json.loads(
         text.decode(),
-        object_pairs_hook=_Pairs,
-        parse_int=lambda digits: None,  # of no interest here, and quadratic for long ones
-        parse_float=lambda digits: None,
+        object_pairs_hook=read,
+        parse_int=_no_number,
+        parse_float=_no_number,
     )
+    if not repetitive:
+        return ()
     return tuple(islice(_repetitions("$", document), MOST_VIOLATIONS))
 
 
-class _Pairs(dict[str, Any]):
-    """An object as it was written: knows which of its keys it was given more than once."""
+def _no_number(digits: str) -> None:
+    """Numbers are of no interest here, and reading long ones is quadratic."""
+
+
+class _Repetitive(dict[str, Any]):
+    """An object that was given some of its keys more than once."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        times = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
-        self.repeated = [name for name, count in times.items() if count > 1]
+        self._pairs = pairs
+
+    def repeated(self) -> Iterator[str]:
+        times = Counter(name for name, _ in self._pairs)
+        return (name for name, count in times.items() if count > 1)
 
 
-def _repetitions(path: str, value: object) -> Iterator[Violation]:
-    if isinstance(value, _Pairs):
-        for name in value.repeated:
+def _repetitions(path: str, value: dict[str, Any] | list[Any]) -> Iterator[Violation]:
+    if isinstance(value, _Repetitive):
+        for name in value.repeated():
             yield Violation(member_path(path, name), "stands there more than once")
+    if isinstance(value, dict):
         for name, item in value.items():
-            yield from _repetitions(member_path(path, name), item)
-    elif isinstance(value, list):
+            if isinstance(item, dict | list):
+                yield from _repetitions(member_path(path, name), item)
+    else:
         for index, item in enumerate(value):
-            yield from _repetitions(f"{path}[{index}]", item)
+            if isinstance(item, dict | list):
+                yield from _repetitions(f"{path}[{index}]", item)
 
 
 def _is_too_deep(document: dict[str, Any]) -> bool:

@@ -103,6 +103,15 @@ def test_a_repeated_key_is_named_at_every_level(text: bytes, members: list[str])
     )
 
 
+def test_of_many_objects_with_repeated_keys_some_are_named() -> None:
+    read = read_object(b'{"x":[' + b'{"a":1,"a":1},' * 1000 + b"1]}")
+    assert isinstance(read, tuple)
+    assert len(read) == 20
+    assert set(read) <= {
+        Violation(f"$.x[{n}].a", "stands there more than once") for n in range(1000)
+    }
+
+
 def test_a_thousand_repeated_keys_make_a_bounded_answer() -> None:
     pairs = ",".join(f'"{name}":1,"{name}":2' for name in range(1000))
     assert len(read_object(f"{{{pairs}}}".encode())) == 20
