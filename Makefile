@@ -72,7 +72,8 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-input
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed (make PYTHON=…)")'
 	$(PYTHON) -m venv --clear .venv/$*
 	.venv/$*/bin/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt
-	.venv/$*/bin/python $(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation -r requirements/$*.txt
+	.venv/$*/bin/python $(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation --use-pep517 \
+		-r requirements/$*.txt
 	@touch $@
 
 # Then the package itself, from this tree: a change of code needs no new installation.
