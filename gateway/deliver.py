@@ -14,6 +14,7 @@ await.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -23,7 +24,7 @@ from gateway.core.lanes import Lanes
 from gateway.core.model import Certainty, Failure, Operation, OutcomeKind, Reason, Verdict
 from gateway.core.retry import verdict as verdict_of
 from gateway.core.room import Room
-from gateway.core.signals import AttemptEnded, RetryScheduled
+from gateway.core.signals import AttemptEnded, InvariantViolated, RetryScheduled
 from gateway.core.steps import (
     UNPROVEN,
     Circumstances,
@@ -210,8 +211,16 @@ class Deliveries:
         while not self._is_stopped and (delivery := lineup.take(self._now())):
             call = asyncio.create_task(self._attempts(lineup, delivery))
             self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            call.add_done_callback(self._call_ended)
         self._await_probe(lineup)
+
+    def _call_ended(self, call: asyncio.Task[None]) -> None:
+        """An error of ours must not be silent: its record stays unsettled, and holds."""
+        self._calls.discard(call)
+        if not call.cancelled() and (error := call.exception()) is not None:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            detail = f"{type(error).__name__} at {where.name}:{where.lineno}"
+            self._world.signals.emit(InvariantViolated("every attempt ends in a step", detail))
 
     async def _attempts(self, lineup: Lineup, delivery: Delivery | None) -> None:
         """Attempts one delivery after the other for as long as there are any: a task for each

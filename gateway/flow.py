@@ -48,6 +48,8 @@ POLL_SECONDS = 0.2
 """How long one read waits for records. While the intake is paused it is also how soon it is
 noticed that there is room again."""
 
+TEND_SECONDS = 0.05
+
 
 class Decoder(Protocol):
     """core/decode.py: never raises."""
@@ -189,6 +191,8 @@ class Flow:
         self._signals = signals
         self._max_batch_records = max_batch_records
         self._is_reading = True
+        self._tend_again_at = 0.0
+        self._untended_records = 0
 
     async def read(self) -> None:
         """Returns after `stop_reading`, within one poll. Everything read by then has begun."""
@@ -198,9 +202,19 @@ class Flow:
             # records belong to cannot change under them.
             if (assignment := self._partitions.current) is not None:
                 self._admit(records, assignment)
-                assignment.deliveries.nudge()
-                self._partitions.seek_back()
-                self._intake.regulate(assignment)
+                self._intake.watch_budgets(assignment)
+                self._tend(assignment, len(records))
+
+    def _tend(self, assignment: Assignment, records: int) -> None:
+        """What looks at every target and every partition, and so not after every small batch."""
+        now = asyncio.get_running_loop().time()
+        self._untended_records += records
+        if now >= self._tend_again_at or self._untended_records >= self._max_batch_records:
+            self._tend_again_at = now + TEND_SECONDS
+            self._untended_records = 0
+            assignment.deliveries.nudge()
+            self._partitions.seek_back()
+            self._intake.watch_skip_ahead(assignment)
 
     def stop_reading(self) -> None:
         self._is_reading = False

@@ -39,33 +39,25 @@ class Intake:
         self._far_ahead: set[Partition] = set()
         self._paused_since = 0.0
 
-    def regulate(self, assignment: Assignment) -> None:
-        """To be called after every read, and when nothing was read."""
-        if assignment is not self._assignment:
-            self._assignment = assignment
-            self._backpressure.is_paused = False
-            for of_the_last in (self._paused, self._held, self._far_ahead):
-                of_the_last.clear()
-        self._watch_budgets(assignment.deliveries.lanes)
-        self._watch_skip_ahead(assignment)
-        wanted = set(assignment.watermarks) if self._backpressure.is_paused else self._held
-        if wanted != self._paused:
-            self._source.pause(wanted - self._paused)
-            self._source.resume(self._paused - wanted)
-            self._paused = set(wanted)
-
-    def _watch_budgets(self, lanes: int) -> None:
+    def watch_budgets(self, assignment: Assignment) -> None:
+        """To be called after every read, and when nothing was read. Cheap."""
+        self._belongs_to(assignment)
         backpressure, now = self._backpressure, asyncio.get_running_loop().time()
+        lanes = assignment.deliveries.lanes
         if not backpressure.is_paused:
             if (budget := backpressure.exceeded(lanes)) is not None:
                 backpressure.is_paused = True
                 self._paused_since = now
                 self._signals.emit(IntakePaused(budget))
+                self._apply(assignment)
         elif backpressure.has_room_again(lanes):
             backpressure.is_paused = False
             self._signals.emit(IntakeResumed(now - self._paused_since))
+            self._apply(assignment)
 
-    def _watch_skip_ahead(self, assignment: Assignment) -> None:
+    def watch_skip_ahead(self, assignment: Assignment) -> None:
+        """To be called now and then: looks at every partition."""
+        self._belongs_to(assignment)
         for place, watermark in assignment.watermarks.items():
             # Where reading stands, which after a seek back is not how far it once was.
             ahead = (self._source.position(place) or 0) - watermark.committable()
@@ -79,3 +71,18 @@ class Intake:
                 self._held.discard(place)
             if not ahead:
                 self._far_ahead.discard(place)
+        self._apply(assignment)
+
+    def _belongs_to(self, assignment: Assignment) -> None:
+        if assignment is not self._assignment:
+            self._assignment = assignment
+            self._backpressure.is_paused = False
+            for of_the_last in (self._paused, self._held, self._far_ahead):
+                of_the_last.clear()
+
+    def _apply(self, assignment: Assignment) -> None:
+        wanted = set(assignment.watermarks) if self._backpressure.is_paused else self._held
+        if wanted != self._paused:
+            self._source.pause(wanted - self._paused)
+            self._source.resume(self._paused - wanted)
+            self._paused = set(wanted)
