@@ -21,6 +21,10 @@ from gateway.ports import Assigned, SignalSink
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 60.0
 SALVAGE_TIMEOUT_SECONDS = 10.0
+MOST_BYTES_AT_ONCE = 2_097_152
+"""Returned at once, unless a single record is larger. A batch of a few kilobytes may hold hundreds
+of megabytes, and whoever is given them all at once is busy with them, without a heartbeat, for
+longer than its group waits for it."""
 _REFUSED_BY_PARSER = (UnicodeError, CorruptRecordException)
 _NOWHERE = TopicPartition("", -1)
 _T = TypeVar("_T")
@@ -111,6 +115,9 @@ class Reading:
         self._positions = {TopicPartition(*one.partition): one.start for one in assigned}
         self._log_ends = {TopicPartition(*one.partition): one.log_end for one in assigned}
         self._turns = deque(self._positions)
+        self._kept: dict[TopicPartition, list[Record]] = {}
+        """Taken from the consumer and not returned yet: it was too much at once."""
+        self._bytes_left = MOST_BYTES_AT_ONCE
         self._delays: dict[TopicPartition, float] = {}
         for partition, offset in self._positions.items():
             consumer.seek(partition, offset)
@@ -129,6 +136,7 @@ class Reading:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.consumer.seek(partition, offset)
         self._positions[partition] = offset
+        self._kept.pop(partition, None)
         self.blocked.pop(partition, None)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -150,6 +158,7 @@ class Reading:
         asked = [tp for tp in self._turns if tp not in self.paused and tp not in self.blocked]
         self._turns.rotate(-1)
         taken: list[Record] = []
+        self._bytes_left = MOST_BYTES_AT_ONCE
         while asked and len(taken) < max_records and not self.is_over:
             share = max(1, (max_records - len(taken)) // len(asked))
             asked = [tp for tp in asked if self._take_share(tp, share, max_records, taken, now)]
@@ -160,28 +169,44 @@ class Reading:
     ) -> bool:
         """Whether the partition may have more than it has added."""
         wanted = min(share, most - len(taken))
-        if wanted <= 0:
+        if wanted <= 0 or self._bytes_left <= 0:
             return False
         records = self._poll(partition, wanted, now)
         taken += records
         return len(records) == wanted
 
     def _poll(self, partition: TopicPartition, max_records: int, now: float) -> list[Record]:
-        consumer = self.consumer
         try:
-            polled = at_once(consumer.getmany(partition, timeout_ms=0, max_records=max_records))
-            position: int = at_once(consumer.position(partition))
+            records = self._kept.pop(partition, None) or self._fetched(partition, max_records)
+            position: int = at_once(self.consumer.position(partition))
         except Exception as error:  # whatever aiokafka raises for bytes that it cannot read
             self._block(partition, error, now, isinstance(error, _REFUSED_BY_PARSER))
             return []
+        returned = records[: self._fitting(records, max_records)]
+        if kept := records[len(returned) :]:
+            self._kept[partition] = kept
+            position = kept[0].offset
         if position != self._positions[partition]:
             self._positions[partition] = position
             self._delays.pop(partition, None)
+        return returned
+
+    def _fetched(self, partition: TopicPartition, max_records: int) -> list[Record]:
+        polled = at_once(self.consumer.getmany(partition, timeout_ms=0, max_records=max_records))
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp / 1000, r.key, r.value, r.headers)
             for records in polled.values()
             for r in records
         ]
+
+    def _fitting(self, records: Sequence[Record], most: int) -> int:
+        """How many may be returned; one at least, unless others are. Their weight is taken off."""
+        for count, record in enumerate(records[:most]):
+            size_bytes = len(record.value or b"") + len(record.key or b"")
+            if size_bytes > self._bytes_left < MOST_BYTES_AT_ONCE:
+                return count
+            self._bytes_left -= size_bytes
+        return min(most, len(records))
 
     async def salvage(self, max_records: int, now: float) -> list[Record]:
         """Records of a partition that aiokafka's parser has refused. Never raises.
@@ -206,7 +231,8 @@ class Reading:
             return []
         if self.is_over or partition in self.paused or self.blocked.get(partition) is not blocked:
             return []
-        records = found.records[:max_records]
+        self._bytes_left = MOST_BYTES_AT_ONCE
+        records = found.records[: self._fitting(found.records, max_records)]
         is_all = len(records) == len(found.records)
         self.seek(partition, found.next_offset if is_all else records[-1].offset + 1)
         self._delays.pop(partition, None)
