@@ -55,7 +55,8 @@ KEPT_KEY_BYTES = 16_384
 
 _CONNECT_STAGES = {"decode": "VALUE_CONVERTER", "route": "TRANSFORMATION", "deliver": "TASK_PUT"}
 _KEPT_TEXT_CHARACTERS = 4_096
-_MAX_TIMESTAMP_MS = 2**63 - 1
+_MOST_AHEAD_SECONDS = 3600.0
+"""Kafka's own default: timestamps further ahead are refused, and each refusal costs a producer."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -94,7 +95,7 @@ def whole(letter: DeadLetter) -> Message:
     """The dead letter with everything that its record had."""
     record = letter.record
     headers = [*_own(record.headers), *_told(letter), *_null(record)]
-    return Message(record.value or b"", record.key, headers, _timestamp_ms(record))
+    return Message(record.value or b"", record.key, headers, _timestamp_ms(letter))
 
 
 def smaller(letter: DeadLetter, level: int) -> Message | None:
@@ -110,7 +111,7 @@ def smaller(letter: DeadLetter, level: int) -> Message | None:
         (record.value or b"")[:KEPT_VALUE_BYTES],
         record.key[:KEPT_KEY_BYTES] if record.key else record.key,
         headers,
-        _timestamp_ms(record) if level == 1 else None,
+        _timestamp_ms(letter) if level == 1 else None,
     )
 
 
@@ -201,10 +202,11 @@ def _within(
     return kept, len(headers) - len(kept)
 
 
-def _timestamp_ms(record: Record) -> int | None:
+def _timestamp_ms(letter: DeadLetter) -> int | None:
     """The original one, if Kafka takes such."""
-    timestamp_ms = round(record.timestamp * 1000)
-    return timestamp_ms if 0 <= timestamp_ms <= _MAX_TIMESTAMP_MS else None
+    seconds = letter.record.timestamp
+    is_kept = 0 <= seconds <= letter.time + _MOST_AHEAD_SECONDS
+    return round(seconds * 1000) if is_kept else None
 
 
 def _null(record: Record) -> list[tuple[str, bytes | None]]:

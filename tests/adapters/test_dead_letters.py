@@ -140,6 +140,7 @@ async def test_all_poison_at_once_is_written_with_what_can_be_kept(topic: Topic)
         "no key and no value",
         "header names that are not UTF-8",
         "a long explanation",
+        "a timestamp far ahead",
         "a timestamp beyond Kafka",
     }
 
@@ -166,9 +167,12 @@ async def test_a_value_of_a_million_bytes_is_kept_whole(topic: Topic) -> None:
 
 
 async def test_a_timestamp_that_the_topic_refuses_is_told_in_a_header(topic: Topic) -> None:
-    [record] = await topic.after(with_record(timestamp=9_000_000_000.0))
-    assert read(record).letter.record.timestamp == 9_000_000_000.0
-    assert record.timestamp < 9_000_000_000_000
+    ahead = replace(with_record(timestamp=9_000_000_000.0), time=9_000_000_000.0)
+    [far, refused] = await topic.after(with_record(timestamp=9_000_000_000.0), ahead)
+    for record in (far, refused):
+        assert read(record).letter.record.timestamp == 9_000_000_000.0
+        assert record.timestamp < 9_000_000_000_000
+    assert is_intact(far), "what Kafka would refuse is not tried"
 
 
 def test_a_replayed_dead_letter_does_not_grow() -> None:
