@@ -26,7 +26,7 @@ from gateway.adapters.topic_reader import TopicReader
 from gateway.commands.dead_letters_shown import as_text, details, fields, plain, table
 from gateway.config import Settings
 from gateway.core.model import ReadDeadLetter, Reason, Source
-from gateway.core.replays import Edit, Fate, Selection, Unreadable, lightened, source_from
+from gateway.core.replays import Edit, Fate, Selection, Unreadable, job_of, lightened, source_from
 from gateway.core.timestamps import rfc_3339
 from gateway.replay import Replay, Rules, Tally, Told
 
@@ -257,7 +257,7 @@ def _told_fields(told: Told, is_dry: bool) -> dict[str, Any]:
 
 def _told_text(told: Told, is_dry: bool) -> str:
     letter = told.found.letter
-    what = f"{letter.record.source} ({letter.reason}, job {letter.job_id or 'unknown'})"
+    what = f"{letter.record.source} ({letter.reason}, job {job_of(told.found) or 'unknown'})"
     if told.fate is Fate.REPLAYED:
         where = "" if told.copy is None else f" as {told.copy}"
         return plain(f"{_fate(told.fate, is_dry)}: {what}{where}, replay {told.replay}")
