@@ -16,9 +16,11 @@ from gateway.adapters.aws_clients import AwsClients, CallLimits, TargetAccess
 from gateway.adapters.client_tokens import ClientTokens
 from gateway.adapters.kafka_client import KafkaConnection
 from gateway.adapters.kafka_consumer import ConsumerSettings
+from gateway.adapters.outcome_tail import Reach
 from gateway.config import Settings, Target
 from gateway.core.backpressure import Budgets
 from gateway.core.decode import Decoder
+from gateway.core.endings import Endings, ToldEndings
 from gateway.core.retry import Backoff
 from gateway.core.room import ProbeDelays, Room, RoomBounds
 from gateway.core.routing import Routes
@@ -139,6 +141,21 @@ def decoder(settings: Settings, digest_key: bytes) -> Decoder:
         unknown_members=settings.input.unknown_members,
         key=settings.input.key,
         client_token_of=_client_tokens(settings),
+    )
+
+
+def reach(settings: Settings) -> Reach:
+    """Twice as many outcomes would push the first ones out of the endings again."""
+    outcomes = settings.outcomes
+    return Reach(outcomes.topic, outcomes.window_seconds, settings.budgets.endings // 2)
+
+
+def told_endings(settings: Settings, endings: Endings) -> ToldEndings:
+    return ToldEndings(
+        endings,
+        settings.targets.keys(),
+        settings.input.topics,
+        shares_digests=bool(shared_key(settings)),
     )
 
 

@@ -123,6 +123,13 @@ class Outcomes(Section):
     """The feed that tells what became of each result."""
 
     topic: Topic = _setting("job-results.outcomes", "Topic of the outcomes; only we write it.")
+    window_seconds: Number = _setting(
+        86400,
+        "How far back outcomes of all replicas are read at start, to know what has ended: at most "
+        "half of budgets.endings of them.",
+        0,
+        31_536_000,
+    )
     write_timeout_seconds: Number = _setting(
         10, "How long leaving waits for outcomes and dead letters to be written.", 0.1, 300
     )
@@ -234,7 +241,9 @@ class Endings(Section):
     """How ended jobs are recognised."""
 
     digest_key: File | None = _setting(
-        None, "File with the key of the digests, the same for all replicas; none: random."
+        None,
+        "File with the key of the digests. The same for all replicas: then each recognises what "
+        "any other has delivered. None: a random key, and each knows its own deliveries only.",
     )
 
 

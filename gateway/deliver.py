@@ -198,7 +198,9 @@ class Deliveries:
         ending = self._endings.of(delivery.target, delivery.result.job_id)
         if ending is None:
             return False
-        if ending.source is not None and ending.source == delivery.record.source:
+        # In a topic made anew another record may stand where the known one stood.
+        says_the_same = ending.claim in (None, delivery.result.claim)
+        if ending.source == delivery.record.source and says_the_same:
             self._settlement.settle(delivery.ticket, delivery.size_bytes)
             return True
         is_repeat = ending.digest is not None and ending.digest == delivery.result.digest

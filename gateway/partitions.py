@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core import note
@@ -22,6 +22,9 @@ from gateway.core.watermark import Ticket, Watermark
 from gateway.deliver import Deliveries
 from gateway.ports import Assigned, CommitFailed, RecordSource, SignalSink
 from gateway.settle import Settlement
+
+CatchUp = Callable[[], Awaitable[object]]
+"""Waits, for a bounded time, until we know what other replicas have ended. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,10 @@ class Partitions:
         patience: Patience,
         signals: SignalSink,
         note_key: bytes,
+        catch_up: CatchUp | None = None,
     ) -> None:
         self._note_key = note_key
+        self._catch_up = catch_up
         self._new_deliveries = new_deliveries
         self._settlement = settlement
         self._patience = patience
@@ -173,6 +178,8 @@ class Partitions:
                         *one.partition, one.committed, one.log_start, one.log_start - one.committed
                     )
                 )
+        if self._catch_up is not None and assigned:
+            await self._catch_up()  # what earlier owners ended last may not be committed
         self.current = Assignment(assigned, self._new_deliveries(), self._note_key)
         self.was_assigned = True
         self._signals.emit(PartitionsAssigned(len(assigned)))

@@ -117,6 +117,22 @@ class DeadLetterLog(Protocol):
     def pending(self) -> int: ...
 
 
+class EndingsFeed(Protocol):
+    """Whoever wants to know how jobs ended."""
+
+    def learn(self, outcome: Outcome, /) -> bool:
+        """True if it was news. Never raises, whatever the outcome says."""
+
+
+class OutcomeTail(Protocol):
+    """The outcomes of all replicas, as they become durable, into an EndingsFeed. Our own ones
+    come back, too. Some may be missing and some come again: they are hints, not a ledger."""
+
+    async def wait_caught_up(self, timeout_seconds: float, /) -> bool:
+        """Returns when everything that was durable at the moment of the call has been fed, or at
+        the time-out: then False. Never raises."""
+
+
 class SignalSink(Protocol):
     """Where signals go: logs, metrics."""
 

@@ -1,8 +1,8 @@
 """Opens adapters in order, runs the flow, drains on SIGTERM, closes in reverse.
 
-admin ─► AWS clients ─► outcome and dead-letter writers ─► source ─► reading
-                                                                        │ SIGTERM
-admin ◄─ AWS clients ◄─ outcome and dead-letter writers ◄─ source ◄─ commit ◄─ drain
+admin ─► AWS clients ─► outcome and dead-letter writers ─► tail ─► source ─► reading
+                                                                                │ SIGTERM
+admin ◄─ AWS clients ◄─ outcome and dead-letter writers ◄─ tail ◄─ source ◄─ commit ◄─ drain
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 
 from gateway import __version__, assembly
 from gateway.adapters.admin import AdminServer, Readiness, Views
@@ -20,6 +21,7 @@ from gateway.adapters.codepipeline import CodePipelineCalls
 from gateway.adapters.dead_letters import DeadLetterWriter
 from gateway.adapters.kafka_client import KafkaConnection
 from gateway.adapters.kafka_source import KafkaSource
+from gateway.adapters.outcome_tail import KafkaOutcomeTail
 from gateway.adapters.outcomes import OutcomeWriter
 from gateway.adapters.telemetry import EventLoopLag, LogAndMetrics
 from gateway.config import Settings
@@ -39,6 +41,9 @@ READING_SECONDS = 5.0
 """How long the last read may take to return once reading is to stop."""
 
 WRITABLE_POLL_SECONDS = 0.05
+
+CATCH_UP_SECONDS = 2.0
+"""How long partitions wait to be read until the outcomes of all replicas have been heard."""
 
 
 class StopRequests:
@@ -101,12 +106,14 @@ class Gateway:
         if not self._is_shadow:
             self._calls = CodePipelineCalls(self._clients, settings.aws.attempt_timeout_seconds)
         self._rules = assembly.delivery_rules(settings)
+        self._tail = self._outcome_tail(connection)
         self._partitions = Partitions(
             self._new_deliveries,
             self._settlement,
             assembly.patience(settings),
             signals,
             assembly.shared_key(settings),
+            None if self._tail is None else partial(self._tail.wait_caught_up, CATCH_UP_SECONDS),
         )
         self._source = KafkaSource(
             connection,
@@ -151,6 +158,18 @@ class Gateway:
             DeadLetterWriter(connection, settings.dead_letters.topic, signals),
         )
 
+    def _outcome_tail(self, connection: KafkaConnection) -> KafkaOutcomeTail | None:
+        """A shadow delivers as if it were alone: else nothing would be left for it to try."""
+        if self._is_shadow:
+            return None
+        return KafkaOutcomeTail(
+            connection,
+            assembly.reach(self._settings),
+            assembly.told_endings(self._settings, self._endings),
+            self._signals,
+            time.time,
+        )
+
     def _group_id(self) -> str:
         group_id = self._settings.kafka.group_id
         return f"{group_id}-shadow-{self._instance}" if self._is_shadow else group_id
@@ -174,7 +193,12 @@ class Gateway:
         """Returns the exit code. Everything opened is closed, in reverse."""
         stop = StopRequests()
         with stop.listening():
-            async with self._admin() as address, self._clients_open(), self._writers():
+            async with (
+                self._admin() as address,
+                self._clients_open(),
+                self._writers(),
+                self._tail_open(),
+            ):
                 self._signals.emit(Started(__version__, self._instance, self._mode, address))
                 code = await self._deliver(stop)
             self._signals.emit(Stopped(self._backpressure.records))
@@ -221,6 +245,17 @@ class Gateway:
         finally:
             await self._dead_letters.stop(timeout)
             await self._outcomes.stop(timeout)
+
+    @contextlib.asynccontextmanager
+    async def _tail_open(self) -> AsyncIterator[None]:
+        if self._tail is None:
+            yield
+            return
+        self._tail.start()
+        try:
+            yield
+        finally:
+            await self._tail.stop()
 
     async def _deliver(self, stop: StopRequests) -> int:
         """From joining the group to having left it."""
@@ -294,6 +329,7 @@ class Gateway:
             "source": self._source.trouble,
             "outcomes": self._outcomes.trouble,
             "dead-letters": self._dead_letters.trouble,
+            "outcomes of others": None if self._tail is None else self._tail.trouble,
         }
         found = {name: f"{name}: {trouble}" for name, trouble in parts.items() if trouble}
         for target, room in self._rooms.items():
@@ -302,7 +338,10 @@ class Gateway:
         return found
 
     def _gauges(self) -> dict[str, float | Mapping[tuple[str, ...], float]]:
-        return {**self._status.gauges(), "gateway_ready": float(self._readiness().is_ready)}
+        gauges = self._status.gauges()
+        if self._tail is not None and (behind := self._tail.behind()) is not None:
+            gauges["gateway_outcomes_behind_records"] = behind
+        return {**gauges, "gateway_ready": float(self._readiness().is_ready)}
 
     def _report(self) -> dict[str, object]:
         return {
@@ -314,4 +353,5 @@ class Gateway:
             "trouble": list(self._troubles().values()),
             **self._status.report(),
             "source": self._source.statistics(),
+            "outcomes_of_others": None if self._tail is None else self._tail.statistics(),
         }

@@ -55,6 +55,7 @@ GAUGES = (
     Gauge("gateway_waiting_retries", (), "Deliveries that wait for their next attempt."),
     Gauge("gateway_held_deliveries", (), "Deliveries held by a halt."),
     Gauge("gateway_deferred_records", (), "Records left in Kafka, to be read again."),
+    Gauge("gateway_outcomes_behind_records", (), "Outcomes in their topic, not read back yet."),
     Gauge("gateway_calls_in_flight", ("target",), "Calls to CodePipeline under way."),
     Gauge("gateway_room_limit", ("target",), "Calls that may be under way at once."),
     Gauge(

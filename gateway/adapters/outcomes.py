@@ -32,6 +32,8 @@ from gateway.core.model import (
 from gateway.ports import SignalSink
 
 VERSION = 1
+LONGEST_BYTES = 16_384
+"""More than any outcome takes; what is longer is not worth parsing."""
 
 
 class OutcomeWriter:
@@ -89,9 +91,11 @@ def outcome_to_json(outcome: Outcome) -> bytes:
 
 def outcome_from_json(value: bytes | None) -> Outcome | None:
     """None: not an outcome, or of a version that we do not read. Never raises."""
+    if value is None or len(value) > LONGEST_BYTES:
+        return None
     try:
-        return _outcome(orjson.loads(value or b""))
-    except (ValueError, TypeError, KeyError):
+        return _outcome(orjson.loads(value))
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
-from gateway.core.model import Claim, JobResult, Source
+from gateway.core.model import (
+    Certainty,
+    Claim,
+    JobResult,
+    Outcome,
+    OutcomeKind,
+    Source,
+)
 
 _PACKED = struct.Struct(">B16sHIQ")
 _NO_DIGEST = bytes(16)
@@ -15,7 +23,8 @@ _CODES = {claim: code for code, claim in enumerate(_CLAIMS)}
 
 
 class Ending(NamedTuple):
-    """A job has ended. `claim` and `digest` are known only for a confirmed acceptance."""
+    """A job has ended. `claim` and `digest` are known only for a confirmed acceptance, the digest
+    only if it can be compared with ours."""
 
     claim: Claim | None
     digest: bytes | None
@@ -24,7 +33,7 @@ class Ending(NamedTuple):
 
 
 def _key(target: str, job_id: str) -> str:
-    """One string: a tuple of two would cost 64 bytes a job more. Neither holds a newline."""
+    """One string: a tuple of two would cost 64 bytes a job more. No target holds a newline."""
     return f"{job_id}\n{target}"
 
 
@@ -59,9 +68,19 @@ class Endings:
 
     def learn_ended(self, target: str, job_id: str, source: Source | None) -> None:
         """The job has ended, unknown how. Suppresses nothing but its own redelivery."""
+        known, told = self.of(target, job_id), Ending(None, None, source)
+        if known is None or not _tells_more(known, told):
+            self._store(target, job_id, *told)
+
+    def learn_told(self, target: str, job_id: str, ending: Ending) -> bool:
+        """Somebody says that the job has ended so. True if that is news."""
         known = self.of(target, job_id)
-        if known is None or known.digest is None:
-            self._store(target, job_id, None, None, source)
+        if ending.claim is not None:
+            self._proven.add(target)
+        if known is not None and (known == ending or _tells_more(known, ending)):
+            return False
+        self._store(target, job_id, *ending)
+        return True
 
     def prove(self, target: str) -> None:
         """The target has shown that it knows a job of ours."""
@@ -98,9 +117,69 @@ class Endings:
         source = None
         if offset != _NO_OFFSET:
             source = Source(self._topics[topic], partition, offset)
-        return Ending(claim, digest if claim else None, source)
+        is_known = claim is not None and digest != _NO_DIGEST
+        return Ending(claim, digest if is_known else None, source)
 
     def _topic_number(self, topic: str) -> int:
         if topic not in self._topics:
             self._topics.append(topic)
         return self._topics.index(topic)
+
+
+def _tells_more(known: Ending, told: Ending) -> bool:
+    """What this process has seen AWS accept, digest and all, is never overwritten by hearsay."""
+    if told.claim is None:
+        return known.claim is not None or told.source is None
+    return known.digest is not None
+
+
+_ENDS_ITS_JOB = frozenset(OutcomeKind) - {OutcomeKind.DEAD_LETTERED, OutcomeKind.SKIPPED}
+_LONGEST_JOB_ID = 512
+_MOST_PARTITIONS = 2**31
+_DIGEST_BYTES = 16
+
+
+class ToldEndings:
+    """Endings that any replica has seen, learned from its outcomes (ports.EndingsFeed).
+
+    Whatever the outcomes topic says, memory stays bounded: only targets and topics of ours count.
+    Digests count only if all replicas share their key; a source needs no key to be recognised.
+    """
+
+    def __init__(
+        self,
+        endings: Endings,
+        targets: Collection[str],
+        topics: Collection[str],
+        *,
+        shares_digests: bool,
+    ) -> None:
+        self._endings = endings
+        self._targets = frozenset(targets)
+        self._topics = frozenset(topics)
+        self._shares_digests = shares_digests
+
+    def learn(self, outcome: Outcome) -> bool:
+        """True if it was news."""
+        target, job_id = outcome.target, outcome.job_id
+        if outcome.kind not in _ENDS_ITS_JOB or target not in self._targets:
+            return False
+        if target is None or not job_id or len(job_id) > _LONGEST_JOB_ID:
+            return False
+        return self._endings.learn_told(target, job_id, self._ending(outcome))
+
+    def _ending(self, outcome: Outcome) -> Ending:
+        source = outcome.source if self._is_possible(outcome.source) else None
+        is_acceptance = outcome.kind is OutcomeKind.ACCEPTED
+        if not is_acceptance or outcome.certainty is not Certainty.CONFIRMED:
+            return Ending(None, None, source)
+        digest = outcome.digest if self._shares_digests and outcome.claim is not None else None
+        has_right_size = digest is not None and len(digest) == _DIGEST_BYTES
+        return Ending(outcome.claim, digest if has_right_size else None, source)
+
+    def _is_possible(self, source: Source) -> bool:
+        return (
+            source.topic in self._topics
+            and 0 <= source.partition < _MOST_PARTITIONS
+            and 0 <= source.offset < _NO_OFFSET
+        )

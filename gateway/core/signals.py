@@ -337,6 +337,38 @@ class ConsumerRecreated(Signal):
 
 
 @dataclass(frozen=True, slots=True)
+class EndingsLearned(Signal):
+    event = "endings learned from the outcomes topic"
+    level = Level.DEBUG
+    help = "Ended jobs learned from outcomes that other processes, or this one, have written."
+    counter = "gateway_endings_learned_total"
+    amount = "endings"
+    endings: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesIgnored(Signal):
+    event = "records of the outcomes topic are no outcomes: ignored, who else may write there?"
+    level = Level.WARN
+    help = "Records of the outcomes topic that are no outcome of a version that is known."
+    counter = "gateway_outcomes_ignored_total"
+    amount = "records"
+    records: int
+    last: Source
+    """Where the last of them stands."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TailBehind(Signal):
+    event = "partitions begin before all outcomes were read: some results may be sent again"
+    level = Level.WARN
+    help = "Assignments that did not wait for the outcomes topic any longer."
+    counter = "gateway_tail_behind_total"
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class WriteDelayed(Signal):
     event = "a write to Kafka waits, its record stays unsettled"
     level = Level.WARN
