@@ -19,7 +19,8 @@ from gateway.core.model import CommitPoint, Partition, Record
 from gateway.core.signals import Signal
 from gateway.ports import Assigned, RecordSource
 from gateway.simulation.broker import KafkaBroker
-from gateway.simulation.log import Group, Log, LogSource
+from gateway.simulation.group import Group, LogSource
+from gateway.simulation.log import Log
 
 
 class Signals(list[Signal]):

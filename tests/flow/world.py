@@ -33,13 +33,8 @@ from gateway.flow import Admission, Flow
 from gateway.intake import Intake
 from gateway.partitions import Partitions, Patience
 from gateway.settle import Settlement
-from gateway.simulation.log import (
-    DeadLettersInMemory,
-    Group,
-    Log,
-    LogSource,
-    OutcomesInMemory,
-)
+from gateway.simulation.group import Group, LogSource
+from gateway.simulation.log import DeadLettersInMemory, Log, OutcomesInMemory
 
 TOPIC = "job-results"
 OVER = "over"
