@@ -122,7 +122,9 @@ class Admission:
         if isinstance(target, Rejection):
             self._reject(target, record, ticket, size_bytes, "route", result)
             return
-        own_deadline = record.timestamp + self._deadlines[target]
+        # Kafka's -1, no timestamp, is no reason to take the first throttle for the last.
+        written = record.timestamp if record.timestamp >= 0 else self._world.wall()
+        own_deadline = written + self._deadlines[target]
         assignment.deliveries.admit(
             Delivery(
                 result,
