@@ -104,8 +104,9 @@ class Call:
     instance: str = ""
     """The process that called."""
     was_applied: bool = False
-    was_delivered: bool = True
-    """Whether the answer reached the caller's side of the connection."""
+    was_delivered: bool | None = True
+    """Whether the answer reached the caller's side of the connection; None: nobody knows, the
+    wire was cut or the caller frozen at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,16 +228,25 @@ class Lookup:
     def is_answered(self, call: Call) -> bool:
         """Whether the caller has surely read the answer: a slow one may have met a time-out."""
         limit = self.history.attempt_timeout_seconds / 2
-        return call.was_delivered and call.ended - call.begun < limit
+        return call.was_delivered is True and call.ended - call.begun < limit
 
     def is_conclusive(self, call: Call) -> bool:
-        return self.is_answered(call) and (call.answer == ACCEPTED or call.answer in REFUSALS)
+        """Whether the caller has surely read a conclusive answer."""
+        return self.is_answered(call) and _concludes(call)
+
+    def may_be_conclusive(self, call: Call) -> bool:
+        """Whether the caller may have read one, slow as it was, or cut as the wire was."""
+        return call.was_delivered is not False and _concludes(call)
 
     def term(self, call: Call) -> tuple[str, int]:
         return call.instance, self.handovers_until(call.begun)
 
     def handovers_until(self, time: float) -> int:
         return bisect_right(self.handovers, time + self.history.skew_seconds)
+
+
+def _concludes(call: Call) -> bool:
+    return call.answer == ACCEPTED or call.answer in REFUSALS
 
 
 class _Passes:

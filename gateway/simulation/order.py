@@ -65,7 +65,7 @@ def _term_in_order(lookup: Lookup, lane: list[Entry], calls: list[Call]) -> Iter
         if before is not None and before.content != call.content:
             behind = [entry for entry in lane[at:now] if entry.content == before.content]
             given_up = any(lookup.is_dead_lettered(entry) for entry in behind)
-            if not lookup.is_conclusive(before) and not given_up:
+            if not lookup.may_be_conclusive(before) and not given_up:
                 detail = "called before the result ahead of it had ended"
                 yield Finding("G2", str(lane[now].source), detail, True)
         at, before = now, call

@@ -318,6 +318,20 @@ def test_a_dead_lettered_result_lets_the_next_one_pass() -> None:
     assert judge(history).is_clean
 
 
+@pytest.mark.parametrize("how", [{"was_delivered": None}, {"ended": 16.0}])
+def test_an_answer_that_may_have_been_read_lets_the_next_one_pass(how: dict[str, object]) -> None:
+    """Slow, or sent when the wire was cut: nobody can say that the process had not read it."""
+    calls = [call(J, 10.0, **how), call(SECOND, 17.0, ENDED_ALREADY)]
+    assert judge(with_results(J, SECOND, calls=calls)).is_clean
+
+
+def test_an_answer_that_may_not_have_been_read_makes_no_repeat_needless() -> None:
+    calls = [call(J, 10.0, was_delivered=None), call(J, 11.0, ENDED_ALREADY)]
+    history = with_results(J, calls=calls)
+    history = replace(history, outcomes=(replace(ended(0, 100.0, J), certainty="inferred"),))
+    assert judge(history).is_clean
+
+
 def test_going_back_after_a_crash_is_a_repeat_and_not_a_reordering() -> None:
     calls = [call(J, 10.0), call(SECOND, 11.0, ENDED_ALREADY)] + [
         call(what, at, ENDED_ALREADY, instance=NEXT_PROCESS)
