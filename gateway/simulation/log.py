@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from zlib import crc32
 
 from gateway.core.model import DeadLetter, Outcome, Partition, Record, Source
-from gateway.ports import WallClock
+from gateway.ports import EndingsFeed, WallClock
 
 Entry = TypeVar("Entry")
 _OFFSET = attrgetter("offset")
@@ -101,6 +101,8 @@ class Written(Generic[Entry]):
         self._delay_seconds = delay_seconds
         self._waiting: deque[tuple[Entry, Callable[[], None]]] = deque()
         self.durable: list[Entry] = []
+        self.followers: list[Callable[[Entry], None]] = []
+        """Told of every entry once it is durable, before whoever has appended it."""
 
     def append(self, entry: Entry, when_durable: Callable[[], None], /) -> None:
         self._waiting.append((entry, when_durable))
@@ -118,8 +120,52 @@ class Written(Generic[Entry]):
     def _acknowledge_first(self) -> None:
         entry, when_durable = self._waiting.popleft()
         self.durable.append(entry)
+        for follower in self.followers:
+            follower(entry)
         when_durable()
 
 
 OutcomesInMemory = Written[Outcome]
 DeadLettersInMemory = Written[DeadLetter]
+
+
+class TailInMemory:
+    """ports.OutcomeTail over OutcomesInMemory: each outcome is heard `delay_seconds` after it has
+    become durable, what is durable already that long after now."""
+
+    def __init__(
+        self, outcomes: OutcomesInMemory, feed: EndingsFeed, delay_seconds: float = 0.0
+    ) -> None:
+        self._outcomes = outcomes
+        self._feed = feed
+        self._delay_seconds = delay_seconds
+        self._waiting: deque[Outcome] = deque()
+        self._heard = asyncio.Event()
+        for outcome in outcomes.durable:
+            self._coming(outcome)
+        outcomes.followers.append(self._coming)
+
+    def stop(self) -> None:
+        """Hears nothing more."""
+        self._outcomes.followers.remove(self._coming)
+        self._waiting.clear()
+
+    async def wait_caught_up(self, timeout_seconds: float, /) -> bool:
+        last = self._waiting[-1] if self._waiting else None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while any(outcome is last for outcome in self._waiting):
+                    await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _coming(self, outcome: Outcome) -> None:
+        self._waiting.append(outcome)
+        asyncio.get_running_loop().call_later(self._delay_seconds, self._hear_first)
+
+    def _hear_first(self) -> None:
+        if self._waiting:
+            self._feed.learn(self._waiting.popleft())
+            self._heard.set()
+            self._heard = asyncio.Event()

@@ -34,6 +34,11 @@ outcomes = st.builds(
     digest=st.none() | st.binary(min_size=16, max_size=16),
     traceparent=st.none() | texts,
 )
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
 OUTCOME = Outcome(
     kind=OutcomeKind.DEAD_LETTERED,
     certainty=Certainty.INFERRED,
@@ -95,6 +100,8 @@ def changed(**members: object) -> bytes:
         changed(digest="xyz"),
         changed(job=7),
         changed(attempts=[1]),
+        changed(attempts=7).replace(b'"attempts":7', b'"attempts":1e400'),
+        changed(job="j" * 20_000),
     ],
 )
 def test_what_is_no_outcome_of_this_version_is_not_read(value: bytes | None) -> None:
@@ -108,3 +115,8 @@ def test_members_of_later_minor_changes_are_ignored() -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_raise(value: bytes) -> None:
     outcome_from_json(value)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(orjson.loads(outcome_to_json(OUTCOME)))), JSON))
+def test_no_members_whatever_raise(members: dict[str, object]) -> None:
+    outcome_from_json(changed(**members))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from gateway.core.backpressure import Backpressure, Budgets
-from gateway.core.endings import Endings
+from gateway.core.endings import Endings, ToldEndings
 from gateway.core.model import (
     Claim,
     Failure,
@@ -34,7 +34,7 @@ from gateway.intake import Intake
 from gateway.partitions import Partitions, Patience
 from gateway.settle import Settlement
 from gateway.simulation.group import Group, LogSource
-from gateway.simulation.log import DeadLettersInMemory, Log, OutcomesInMemory
+from gateway.simulation.log import DeadLettersInMemory, Log, OutcomesInMemory, TailInMemory
 
 TOPIC = "job-results"
 OVER = "over"
@@ -158,6 +158,7 @@ class Member:
             Patience(10.0, 10.0),
             self.told,
             b"the replicas' own key",
+            self._catch_up,
         )
         self.source = LogSource(world.group, self.partitions)
         self.partitions.attach(self.source)
@@ -170,9 +171,23 @@ class Member:
         )
         intake = Intake(self.source, self.backpressure, world.skip_ahead, self.told)
         self.flow = Flow(self.source, self.partitions, admission, intake, self.told, 100)
+        self._world = world
+        self.tail: TailInMemory | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    async def _catch_up(self) -> None:
+        if self.tail is not None:
+            await self.tail.wait_caught_up(2.0)
+
+    def _hear(self) -> None:
+        world = self._world
+        if world.hears_after is not None:
+            shares = world.shares_digests
+            feed = ToldEndings(self.endings, self.rooms, [TOPIC], shares_digests=shares)
+            self.tail = TailInMemory(world.outcomes, feed, world.hears_after)
+
     async def start(self) -> None:
+        self._hear()
         await self.source.start()
         self._tasks = [
             asyncio.create_task(self.flow.read()),
@@ -187,6 +202,9 @@ class Member:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.partitions.current = None
+        if self.tail is not None:
+            self.tail.stop()
+            self.tail = None
         await self.source.stop()
 
     async def stop(self) -> None:
@@ -211,6 +229,9 @@ class SmallWorld:
         self.share = 10_000
         self.give_up_seconds = math.inf
         self.retries = 10_000
+        self.hears_after: float | None = None
+        """Seconds from an outcome to every member's ear; None: they do not listen."""
+        self.shares_digests = True
 
     def wall(self) -> float:
         return 1_700_000_000.0 + asyncio.get_running_loop().time()
