@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +91,7 @@ def test_probes_become_rarer_up_to_a_cap():
         times.append(halt.next_probe)
         one.begin_probe(PUT)
         one.probe_failed(PUT, halt.next_probe)
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [2.0, 4.0, 8.0, 8.0, 8.0]
+    assert [b - a for a, b in itertools.pairwise(times)] == [2.0, 4.0, 8.0, 8.0, 8.0]
 
 
 def test_resuming_ends_the_halt():
