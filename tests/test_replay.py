@@ -199,7 +199,7 @@ async def test_what_was_not_kept_whole_and_is_gone_is_told_and_the_rest_goes_on(
     topics.truncated(topics.send(b"another value"))
     topics.dead_letter(topics.send(b"2"))
     topics.start = 1
-    topics.log[1] = topics.log[1]._replace(value=b"of a topic made anew")
+    topics.log[1] = topics.log[1]._replace(value=b"ANOTHER VALUE")
     tally = await topics.replay()
     assert tally.fates == {Fate.GONE: 2, Fate.REPLAYED: 1}
     assert not tally.is_done
