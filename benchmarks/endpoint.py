@@ -1,6 +1,7 @@
 """The cheapest HTTP/1.1 endpoint that an AWS client accepts: a yardstick, not a simulator.
 
-Every POST is answered with 200, no body and a request id; `GET /count` says how many there were.
+Every POST is answered with 200, no body and a request id; `GET /count` says how many there were,
+`GET /span` how many since the last `GET /begin` and the seconds from the first of them to the last.
 Nothing is verified. Run as a process of its own, so that its cost is nobody else's:
 
     python benchmarks/endpoint.py [--port 0] [--latency 0.05] [--self-signed | --cert F --key F]
@@ -17,6 +18,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,15 @@ class Tally:
 
     latency_seconds: float
     posts: int = 0
+    span_began_with: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
 
     def answer(self, head: bytes) -> bytes:
         if head.startswith(b"POST "):
+            self.last_at = time.perf_counter()
+            if self.posts == self.span_began_with:
+                self.first_at = self.last_at
             self.posts += 1
             return (
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
@@ -40,8 +48,14 @@ class Tally:
                 % self.posts
             )
         if head.startswith(b"GET /count"):
-            body = b"%d\n" % self.posts
-            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            return _page(b"%d\n" % self.posts)
+        if head.startswith(b"GET /begin"):
+            self.span_began_with = self.posts
+            self.first_at = self.last_at = 0.0
+            return _page(b"")
+        if head.startswith(b"GET /span"):
+            seconds = self.last_at - self.first_at
+            return _page(b"%d %.6f\n" % (self.posts - self.span_began_with, seconds))
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -94,6 +108,10 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _page(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def _content_length(head: bytes) -> int:

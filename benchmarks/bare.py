@@ -1,0 +1,87 @@
+"""A bare loop of calls of PutJobSuccessResult: nothing but aiobotocore, so many at a time.
+
+    python benchmarks/bare.py URL [--calls 50000] [--concurrency 32] [--client gateway|stock]
+
+The arguments are in memory before the first call. `gateway` is the client that the gateway builds,
+`stock` is aiobotocore's as it comes, but for a connection for every call. Prints one line of JSON:
+calls, seconds, CPU seconds of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from benchmarks.events import arguments
+from gateway.adapters.aws_clients import AwsClients, CallLimits, TargetAccess
+from gateway.core.signals import Signal
+
+REGION = "eu-west-1"
+WARM_CALLS = 1000
+Call = Callable[..., Awaitable[object]]
+
+
+class Silence:
+    def emit(self, signal: Signal) -> None:
+        """Nobody listens."""
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str, url: str, concurrency: int) -> Any:
+    if kind == "gateway":
+        access = {"t": TargetAccess(REGION, endpoint=url)}
+        clients = AwsClients(access, Silence(), CallLimits(concurrency), "benchmark")
+        try:
+            yield (await clients.ready("t")).put_job_success_result
+        finally:
+            await clients.close()
+        return
+    config = AioConfig(max_pool_connections=concurrency)
+    creation = AioSession().create_client(
+        "codepipeline", region_name=REGION, endpoint_url=url, config=config
+    )
+    async with creation as client:
+        yield client.put_job_success_result
+
+
+async def run(call: Call, waiting: Iterator[dict[str, Any]], concurrency: int) -> None:
+    async def work() -> None:
+        for one in waiting:
+            await call(**one)
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
+async def measure(options: argparse.Namespace) -> dict[str, float]:
+    async with opened(options.client, options.url, options.concurrency) as call:
+        warm = min(WARM_CALLS, options.calls)
+        await run(call, arguments(0, warm), options.concurrency)
+        made = list(arguments(warm, options.calls))
+        cpu, clock = time.process_time(), time.perf_counter()
+        await run(call, iter(made), options.concurrency)
+        return {
+            "calls": options.calls,
+            "seconds": time.perf_counter() - clock,
+            "cpu_seconds": time.process_time() - cpu,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("url")
+    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--client", choices=("gateway", "stock"), default="gateway")
+    print(json.dumps(asyncio.run(measure(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()
