@@ -19,8 +19,9 @@ LONGEST_PATIENCE_SECONDS = 60.0
 
 class Deferrals:
     """No target takes more memory than its share, and a halted one takes next to none: what it
-    cannot take now is deferred. Once it may be able to again it is wanted back, at once after a
-    halt, else ever more rarely, since reading back costs work and may turn out to be in vain.
+    cannot take now is deferred. Once it may be able to again it is wanted back: at once after a
+    halt, soon while each reading back leaves less behind than the one before, else ever more
+    rarely, since reading back costs work.
     """
 
     def __init__(self, share: int, settlement: Settlement, signals: SignalSink) -> None:
@@ -31,6 +32,8 @@ class Deferrals:
         self._resumed: set[str] = set()
         self._not_before: dict[str, float] = {}
         self._patience: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+        self._counts_before: dict[str, int] = {}
 
     def defer(self, delivery: Delivery) -> None:
         """The record holds the watermark and leaves memory; what was tried is remembered."""
@@ -38,6 +41,7 @@ class Deferrals:
         delivery.ticket.defer()
         delivery.deferred.add(delivery.target, delivery.result.job_id, delivery.ticket.offset)
         self._operations.setdefault(delivery.target, set()).add(delivery.result.operation)
+        self._counts[delivery.target] = self._counts.get(delivery.target, 0) + 1
         self._settlement.forget(delivery.size_bytes)
         self._signals.emit(ResultDeferred(delivery.target, delivery.record.source))
 
@@ -72,12 +76,21 @@ class Deferrals:
         wanted = [target for target in targets if self._is_wanted(target, lineups[target], now)]
         for target in wanted:
             self._operations.pop(target, None)
+            is_less = self._is_less_than_last_time(target)
             if target not in self._resumed:
-                patience = self._patience.get(target, FIRST_PATIENCE_SECONDS)
+                known = FIRST_PATIENCE_SECONDS if is_less else self._patience.get(target)
+                patience = known or FIRST_PATIENCE_SECONDS
                 self._not_before[target] = now + patience
                 self._patience[target] = min(2 * patience, LONGEST_PATIENCE_SECONDS)
             self._resumed.discard(target)
         return wanted
+
+    def _is_less_than_last_time(self, target: str) -> bool:
+        """Was less deferred since the last reading back than had to be read then?"""
+        count = self._counts.pop(target, 0)
+        before = self._counts_before.get(target)
+        self._counts_before[target] = count
+        return before is not None and count < before
 
     def _is_wanted(self, target: str, lineup: Lineup, now: float) -> bool:
         if target in self._resumed:

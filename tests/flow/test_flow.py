@@ -435,6 +435,15 @@ async def test_a_slow_target_takes_its_share_of_memory_and_no_more():
         assert member.backpressure.records == 0
 
 
+async def test_what_had_to_wait_is_read_back_soon_for_as_long_as_that_makes_it_less():
+    async with small_world() as world:
+        world.share = 4
+        await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(80)))
+        await asyncio.sleep(120)
+        assert world.committed() == 80
+
+
 async def test_results_that_fail_for_ever_do_not_stall_the_intake():
     async with small_world() as world:
         world.retries = 4
