@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check bench lock image manifests-check clean
+.PHONY: help demo test test-fast test-real check bench lock image manifests-check clean
 .PHONY: check-style check-format check-types check-imports check-spelling
 
 # Tests that need no broker, no socket and no clock: they fail first, within seconds.
@@ -30,12 +30,14 @@ help:
 demo: .venv/demo/.installed
 	.venv/demo/bin/gateway demo $(ARGS)
 
-test: .venv/test/.installed
-	.venv/test/bin/python -m pytest $(FAST_TESTS) $(ARGS)
-	.venv/test/bin/python -m pytest tests $(addprefix --ignore=,$(FAST_TESTS)) $(ARGS)
+test: test-fast test-real
 
 test-fast: .venv/test/.installed
 	.venv/test/bin/python -m pytest $(FAST_TESTS) $(ARGS)
+
+# One after the other: these measure time-outs and stop brokers, and the machine may have two cores.
+test-real: .venv/test/.installed
+	.venv/test/bin/python -m pytest tests $(addprefix --ignore=,$(FAST_TESTS)) $(ARGS)
 
 check: check-style check-format check-types check-imports check-spelling
 
