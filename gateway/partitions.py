@@ -79,7 +79,8 @@ class Assignment:
     def oldest_unsettled(self) -> float | None:
         """The timestamp of the oldest record that is not settled: of each partition's oldest."""
         oldest = (watermark.oldest_unsettled() for watermark in self.watermarks.values())
-        return min((ticket.timestamp for ticket in oldest if ticket), default=None)
+        stamped = (ticket.timestamp for ticket in oldest if ticket and ticket.timestamp > 0)
+        return min(stamped, default=None)
 
     def unsettled(self) -> int:
         """Records begun and not settled; the deferred are not among them."""

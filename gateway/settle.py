@@ -142,7 +142,8 @@ class Settlement:
     def _report(self, delivery: Delivery, outcome: Outcome, code: str) -> None:
         emit = self._signals.emit
         source, target, job_id = outcome.source, delivery.target, delivery.result.job_id
-        seconds = max(0.0, outcome.time - delivery.record.timestamp)
+        written = delivery.record.timestamp
+        seconds = max(0.0, outcome.time - written) if written > 0 else 0.0  # -1: no timestamp
         tries = outcome.attempts
         emit(DeliveryEnded(outcome.kind, outcome.certainty, target, source, job_id, tries, seconds))
         if outcome.kind is OutcomeKind.CONFLICT:

@@ -57,6 +57,8 @@ _CONNECT_STAGES = {"decode": "VALUE_CONVERTER", "route": "TRANSFORMATION", "deli
 _KEPT_TEXT_CHARACTERS = 4_096
 _MOST_AHEAD_SECONDS = 3600.0
 """Kafka's own default: timestamps further ahead are refused, and each refusal costs a producer."""
+_MOST_BEHIND_SECONDS = 86_400.0
+"""An older one would make retention delete the dead letter early, or at once: lost after all."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -203,9 +205,11 @@ def _within(
 
 
 def _timestamp_ms(letter: DeadLetter) -> int | None:
-    """The original one, if Kafka takes such."""
+    """The original one, if Kafka takes such, and if retention, which counts from it, leaves the
+    dead letter the time that its topic promises. The original stands in a header in any case."""
     seconds = letter.record.timestamp
-    is_kept = 0 <= seconds <= letter.time + _MOST_AHEAD_SECONDS
+    oldest = max(0.0, letter.time - _MOST_BEHIND_SECONDS)
+    is_kept = oldest <= seconds <= letter.time + _MOST_AHEAD_SECONDS
     return round(seconds * 1000) if is_kept else None
 
 

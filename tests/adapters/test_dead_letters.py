@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -19,9 +20,12 @@ from gateway.adapters.dead_letters import (
     dead_letter_from_record,
     smaller,
     whole,
+    why_not_read,
 )
 from gateway.adapters.kafka_client import KafkaConnection
+from gateway.commands.dead_letters_shown import as_text, details
 from gateway.core.model import DeadLetter, ReadDeadLetter, Reason, Record
+from gateway.core.replays import Edit, copied_by, copy_of, in_original_order
 from gateway.core.signals import UnexpectedError
 from gateway.simulation.broker import KafkaBroker
 from tests.conftest import FreshTopics
@@ -244,3 +248,42 @@ def test_every_dead_letter_is_read_back_as_it_was(letter: DeadLetter) -> None:
     record = Record("dlq", 0, 0, seconds, message.key, message.value, tuple(message.headers))
     found = dead_letter_from_record(record)
     assert found == ReadDeadLetter(letter, found.position)
+
+
+header_names = [
+    *(f"{CONNECT}{name}" for name in ("topic", "partition", "offset", "exception.message")),
+    *(f"{OURS}{name}" for name in ("version", "reason", "stage", "at", "attempts", "timestamp")),
+    *(f"{OURS}{name}" for name in ("operation", "value-bytes", "truncated", "null-value")),
+]
+hostile = st.none() | st.binary(max_size=40) | st.integers(-(2**70), 2**70).map(lambda n: b"%d" % n)
+SOUND = dict(whole(LETTER).headers)
+
+
+@given(
+    st.dictionaries(st.sampled_from(header_names), hostile | st.just(b"9" * 5000), max_size=4),
+    st.sampled_from([b"0001-01-01T00:00:00", b"9999-12-31T23:59:59+00:00", b"", b"1"]),
+    st.none() | st.binary(max_size=9),
+)
+def test_whatever_strangers_write_is_read_or_refused_with_a_sentence(
+    forged: dict[str, bytes | None], at: bytes, value: bytes | None
+) -> None:
+    for base in (SOUND, SOUND | {f"{OURS}at": at}):
+        headers = tuple((base | forged).items())
+        record = Record("dlq", 0, 7, 1.5, None, value, headers)
+        found = dead_letter_from_record(record)
+        if found is None:
+            assert why_not_read(record).startswith("a dead letter")
+            continue
+        # What can be read can be shown, selected, ordered and copied.
+        assert json.dumps(details(found, with_secrets=True))
+        assert list(as_text(details(found, with_secrets=False)))
+        assert in_original_order([found, found])
+        copied_by(Record("t", 0, 0, 0, *copy_of(found.letter.record, Edit())[1:]))
+
+
+def test_a_dead_letter_of_an_old_record_outlives_its_topics_retention() -> None:
+    """Retention counts from the timestamp: one of last month would be deleted at once."""
+    old = with_record(timestamp=LETTER.time - 40 * 86_400)
+    recent = with_record(timestamp=LETTER.time - 3600)
+    assert whole(old).timestamp_ms is None
+    assert whole(recent).timestamp_ms == round((LETTER.time - 3600) * 1000)
