@@ -146,6 +146,15 @@ class Commit:
     ahead: frozenset[int] = frozenset()
 
 
+class Lapse(NamedTuple):
+    """A process may not have heard in this time that its partitions were gone: it was frozen, or
+    cut off from the brokers, and a little later."""
+
+    instance: str
+    since: float
+    until: float
+
+
 @dataclass(frozen=True)
 class History:
     """Everything that outlived the processes. Times are seconds since the epoch."""
@@ -158,6 +167,9 @@ class History:
     handovers: Sequence[float] = ()
     """When partitions may have changed hands: crashes, and generations of the group after the
     first."""
+    generations: Sequence[float] | None = None
+    """Those handovers at which partitions were assigned; None: all of them."""
+    lapses: Sequence[Lapse] = ()
     starts: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """First offset that was the gateway's to read, where that is not the first one recorded."""
     early_attempts: int = 2
@@ -188,6 +200,8 @@ class Lookup:
     def __init__(self, history: History) -> None:
         self.history = history
         self.handovers = sorted(history.handovers)
+        generations = history.generations
+        self.generations = self.handovers if generations is None else sorted(generations)
         self.entries = {entry.source: entry for entry in history.entries if self._is_ours(entry)}
         self.outcomes = grouped(
             sorted(history.outcomes, key=lambda ended: ended.timestamp), lambda ended: ended.source
@@ -241,6 +255,17 @@ class Lookup:
     def term(self, call: Call) -> tuple[str, int]:
         return call.instance, self.handovers_until(call.begun)
 
+    def assigned(self, call: Call) -> float:
+        """When the caller was assigned its partitions, at the earliest: from then on it may have
+        known what was committed. Minus infinity: from the beginning."""
+        skew = self.history.skew_seconds
+        known = call.begun - skew
+        for lapse in self.history.lapses:
+            if lapse.instance == call.instance and lapse.since <= call.begun <= lapse.until:
+                known = min(known, lapse.since - skew)
+        at = bisect_right(self.generations, known)
+        return self.generations[at - 1] if at else float("-inf")
+
     def handovers_until(self, time: float) -> int:
         return bisect_right(self.handovers, time + self.history.skew_seconds)
 
@@ -249,13 +274,19 @@ def _concludes(call: Call) -> bool:
     return call.answer == ACCEPTED or call.answer in REFUSALS
 
 
+def _is_conclusion(answer: str) -> bool:
+    return answer == ACCEPTED or answer in REFUSALS
+
+
 class _Passes:
     """When was an offset first declared settled, by a commit above it or by a note?"""
 
     def __init__(self, commits: Iterable[Commit]) -> None:
         self._reach: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
         self._ahead: dict[Source, float] = {}
-        for commit in sorted(commits, key=lambda commit: commit.timestamp):
+        ordered = sorted(commits, key=lambda commit: commit.timestamp)
+        self._commits = grouped(ordered, lambda commit: (commit.topic, commit.partition))
+        for commit in ordered:
             self._note(commit)
             reach = self._reach[commit.topic, commit.partition]
             if not reach or commit.offset > reach[-1][1]:
@@ -273,6 +304,17 @@ class _Passes:
         times = [reach[at][0]] if at < len(reach) else []
         times += [self._ahead[source]] if source in self._ahead else []
         return min(times, default=None)
+
+    def throughout(self, source: Source, since: float, until: float) -> bool:
+        """At every moment of this time, what was committed last passed the record: an older
+        commit may land after a younger one, and set back what the next owner finds."""
+        commits = self._commits.get(source[:2], [])
+        first = bisect_right(commits, since, key=lambda commit: commit.timestamp) - 1
+        end = bisect_right(commits, until, key=lambda commit: commit.timestamp)
+        return first >= 0 and all(
+            source.offset < commit.offset or source.offset in commit.ahead
+            for commit in commits[first:end]
+        )
 
     def end(self, topic: str, partition: int) -> int:
         reach = self._reach.get((topic, partition))

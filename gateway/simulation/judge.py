@@ -19,7 +19,8 @@ G2        For the results of one job in one partition: within one term (one proc
           never has two calls for one job open at once. Going back after a handover is a repeat.
 G3        A call is a needless repeat if its process had already read the acceptance of the same
           content, or had read as many refusals as the records of that content can ask for, or if
-          every record of that content lay below a committed offset. Any other call for content
+          every record of that content lay below the committed offset, or in the note beside it,
+          ever since the process was assigned its partitions. Any other call for content
           that an earlier term had brought to an end is `after_crash`. Retries after unknown
           answers or pressure, and early-result attempts, are no repeats. A record has one
           outcome and one dead letter, one more at most for every handover.
@@ -236,7 +237,8 @@ def _untrue_letter(lookup: Lookup, source: Source, letters: list[Letter]) -> str
     if not all(letter.is_unchanged for letter in letters):
         return "the dead letter is not its record"
     outcome = lookup.first_outcome(entry)
-    if outcome and not lookup.is_dead_lettered(entry) and not lookup.handovers:
+    is_by_setting = outcome is not None and outcome.reason == "conflict"
+    if outcome and not (lookup.is_dead_lettered(entry) or is_by_setting or lookup.handovers):
         return f"dead-lettered, yet its outcome is {outcome.kind}"
     return ""
 

@@ -132,10 +132,10 @@ def _why_needless(lookup: Lookup, call: Call, earlier: list[Call]) -> str:
     if len(own) >= _refusals_allowed(lookup, call, own):
         return "called again after a conclusive refusal"
     copies = [entry.source for entry in lookup.valid.get(call.content, ())]
-    passed = [lookup.passes.first(source) for source in copies]
     # Commits are stamped in whole milliseconds, rounded down.
     margin = 0.001 + lookup.history.skew_seconds
-    if passed and all(time is not None and time + margin < call.begun for time in passed):
+    since, until = lookup.assigned(call) - margin, call.begun - margin
+    if copies and all(lookup.passes.throughout(source, since, until) for source in copies):
         return "called although everything that asks for it was committed"
     return ""
 
