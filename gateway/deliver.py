@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -50,6 +50,8 @@ class World:
     wall: WallClock
     random: Random
     signals: SignalSink
+    is_owner: Callable[[], bool] = lambda: True
+    """False while our partitions may be somebody else's already: then no attempt begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,8 @@ class Deliveries:
         return False
 
     def _begin_attempts(self, lineup: Lineup) -> None:
+        if not self._world.is_owner():
+            return  # asked again by `nudge`, at the next poll
         while not self._is_stopped and (delivery := lineup.take(self._now())):
             call = asyncio.create_task(self._attempts(lineup, delivery))
             self._calls.add(call)
@@ -237,7 +241,7 @@ class Deliveries:
             finally:
                 self._calling.discard(id(delivery))
                 lineup.room.leave()
-            if self._is_stopped:
+            if self._is_stopped or not self._world.is_owner():
                 return
             delivery = lineup.take(self._now())
             self._begin_attempts(lineup)

@@ -101,7 +101,7 @@ class Gateway:
             time.time,
         )
         self._rooms = assembly.rooms(settings)
-        self._world = World(time.time, assembly.chance(), signals)
+        self._world = World(time.time, assembly.chance(), signals, lambda: self._source.is_owner())
         self._calls: CodePipeline = NoCalls()
         if not self._is_shadow:
             self._calls = CodePipelineCalls(self._clients, settings.aws.attempt_timeout_seconds)

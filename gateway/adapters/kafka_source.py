@@ -36,6 +36,7 @@ from gateway.adapters.kafka_assignment import (
 )
 from gateway.adapters.kafka_client import TROUBLE, KafkaConnection, stopped, topics_present
 from gateway.adapters.kafka_consumer import ConsumerSettings, joined_at_last
+from gateway.adapters.kafka_lease import Lease
 from gateway.adapters.kafka_positions import Group
 from gateway.adapters.kafka_reading import Reading, explained, stay_in_group, wait_fetched
 from gateway.adapters.kafka_watchdog import Lagging
@@ -79,6 +80,7 @@ class KafkaSource:
             look_up_timeout_seconds=2 * settings.request_timeout_seconds,
         )
         self._consumer: AIOKafkaConsumer | None = None
+        self._lease = Lease(settings.session_timeout_seconds, self._now)
         self._commit_turn = asyncio.Lock()
         self._trouble: str | None = "not started"
         self._delay = FIRST_DELAY_SECONDS
@@ -124,6 +126,7 @@ class KafkaSource:
         )
         self._trouble = None
         self._waiting_since = self._now()
+        self._lease.follow(consumer)
         consumer.subscribe(self._settings.topics, listener=_Told(self, consumer))
 
     def _tell_not_ready(self, why: str, retry_in_seconds: float) -> None:
@@ -143,7 +146,13 @@ class KafkaSource:
     def assigned(self, consumer: AIOKafkaConsumer, partitions: AbstractSet[TopicPartition]) -> None:
         """These partitions are ours."""
         if consumer is self._consumer:
+            self._lease.renew()
             self._assignments.begin(consumer, partitions)
+
+    def is_owner(self) -> bool:
+        """False as soon as the group may have given our partitions to others without our having
+        heard of it: what is begun then may be begun by two."""
+        return self._lease.holds()
 
     # Records
 

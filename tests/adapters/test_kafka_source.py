@@ -674,6 +674,34 @@ async def test_frozen_brokers_are_not_the_consumers_fault(
     assert member.signals.of(ConsumerRecreated) == []
 
 
+async def test_who_has_not_been_heard_for_a_session_no_longer_knows_what_it_owns(
+    kafka: KafkaBroker, new_world: NewWorld
+) -> None:
+    world = await new_world(1)
+    member = world.member(session_timeout_seconds=1.5, heartbeat_seconds=0.2)
+    source = source_of(member)
+    assert not source.is_owner()
+    await world.started(member)
+    await assigned(member)
+    member.read_on()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while loop.time() - began < 2.5:
+        assert source.is_owner(), "heartbeats are answered"
+        await asyncio.sleep(0.05)
+    kafka.suspend()
+    frozen_at = loop.time()
+    try:
+        await wait_until(lambda: not source.is_owner(), 5.0)
+        assert 1.0 < loop.time() - frozen_at < 2.5
+        while loop.time() - frozen_at < 3.0:
+            assert not source.is_owner(), "only an answer can change that"
+            await asyncio.sleep(0.05)
+    finally:
+        kafka.resume()
+    await wait_until(source.is_owner, 15.0)
+
+
 async def test_stop_is_quick_and_leaves_the_group_at_once(new_world: NewWorld) -> None:
     world = await new_world(1)
     member = world.member(session_timeout_seconds=30.0)

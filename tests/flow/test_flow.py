@@ -243,6 +243,24 @@ async def test_a_revocation_waits_for_calls_under_way_only_and_commits():
         assert member.backpressure.records == 0
 
 
+async def test_no_attempt_begins_while_the_partitions_may_be_somebody_elses():
+    async with small_world() as world:
+        world.codepipeline.answers("again", THROTTLED)
+        member = await world.member()
+        world.send("again:succeeded:1", *(f"job{number}:succeeded:1" for number in range(9)))
+        await asyncio.sleep(0.5)
+        member.is_owner = False
+        begun = len(world.codepipeline.calls)
+        assert 0 < begun < 10
+        await asyncio.sleep(20)
+        assert len(world.codepipeline.calls) == begun, "neither the next ones nor the retry"
+        member.is_owner = True
+        await asyncio.sleep(10)
+        assert set(world.kinds().values()) == {"accepted"}
+        assert len(world.kinds()) == 10
+        assert len(world.codepipeline.calls) == 11
+
+
 async def test_what_was_not_settled_is_delivered_by_the_next_owner():
     async with small_world(partitions=2) as world:
         first = await world.member()

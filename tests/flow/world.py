@@ -133,7 +133,8 @@ class Member:
             target: Room(RoomBounds(4, 1, 8), ProbeDelays(1.0, 8.0), world.give_up_seconds)
             for target in ("default", "other")
         }
-        outside = World(world.wall, Random(1), self.told)
+        self.is_owner = True
+        outside = World(world.wall, Random(1), self.told, lambda: self.is_owner)
         self.backpressure = Backpressure(budgets)
         self.outcomes = world.outcomes
         self.settlement = Settlement(
