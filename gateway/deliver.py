@@ -214,11 +214,19 @@ class Deliveries:
     def _begin_attempts(self, lineup: Lineup) -> None:
         if not self._world.is_owner():
             return  # asked again by `nudge`, at the next poll
-        while not self._is_stopped and (delivery := lineup.take(self._now())):
+        while not self._is_stopped and (delivery := self._next_attempt(lineup)):
             call = asyncio.create_task(self._attempts(lineup, delivery))
             self._calls.add(call)
             call.add_done_callback(self._call_ended)
         self._await_probe(lineup)
+
+    def _next_attempt(self, lineup: Lineup) -> Delivery | None:
+        """Whoever is taken counts as being called from here on, not from its task's first step: a
+        stop in between would give its memory back, and its call would do so again."""
+        delivery = lineup.take(self._now())
+        if delivery is not None:
+            self._calling.add(id(delivery))
+        return delivery
 
     def _call_ended(self, call: asyncio.Task[None]) -> None:
         """An error of ours must not be silent: its record stays unsettled, and holds."""
@@ -232,19 +240,24 @@ class Deliveries:
         """Attempts one delivery after the other for as long as there are any: a task for each
         would cost 10 µs."""
         while delivery is not None:
-            self._calling.add(id(delivery))
-            delivery.tries.attempts += 1
-            began = self._now()
             try:
-                failure = await self._codepipeline.put(delivery.target, delivery.result)
-                self._after_attempt(lineup, delivery, failure, began)
+                if self._is_stopped:
+                    self._settlement.forget(delivery.size_bytes)
+                    return
+                await self._attempt(lineup, delivery)
             finally:
                 self._calling.discard(id(delivery))
                 lineup.room.leave()
             if self._is_stopped or not self._world.is_owner():
                 return
-            delivery = lineup.take(self._now())
+            delivery = self._next_attempt(lineup)
             self._begin_attempts(lineup)
+
+    async def _attempt(self, lineup: Lineup, delivery: Delivery) -> None:
+        delivery.tries.attempts += 1
+        began = self._now()
+        failure = await self._codepipeline.put(delivery.target, delivery.result)
+        self._after_attempt(lineup, delivery, failure, began)
 
     def _after_attempt(
         self, lineup: Lineup, delivery: Delivery, failure: Failure | None, began: float

@@ -261,6 +261,19 @@ async def test_no_attempt_begins_while_the_partitions_may_be_somebody_elses():
         assert len(world.codepipeline.calls) == 11
 
 
+async def test_after_a_revocation_no_attempt_begins_and_memory_is_given_back_once():
+    async with small_world() as world:
+        member = await world.member()
+        world.log.append(TOPIC, b"a:succeeded:1", b"a")
+        (record,) = world.log.records(TOPIC)
+        member.flow._admission.admit(record, member.partitions.current)
+        await member.partitions.partitions_revoked()
+        await asyncio.sleep(5)
+        assert not world.codepipeline.calls
+        assert member.backpressure.records == member.backpressure.bytes == 0
+        assert member.rooms["default"].in_flight == 0
+
+
 async def test_what_was_not_settled_is_delivered_by_the_next_owner():
     async with small_world(partitions=2) as world:
         first = await world.member()
