@@ -97,6 +97,7 @@ class Deliveries:
         self._calls: set[asyncio.Task[None]] = set()
         self._calling: set[int] = set()
         self._is_stopped = False
+        self._now = asyncio.get_running_loop().time
 
     @property
     def lanes(self) -> int:
@@ -402,6 +403,3 @@ class Deliveries:
         self._world.signals.emit(
             AttemptEnded(delivery.target, operation, verdict or "accepted", seconds, code)
         )
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

@@ -85,12 +85,14 @@ class Lineup:
         """The next delivery to attempt, which holds a place in the room from here on, or None."""
         if not self.room.has_place():
             return None
-        waiting = [
-            queue for operation, queue in self._ready.items() if self._may_go(operation, now)
-        ]
-        if not waiting:
+        oldest: deque[tuple[int, Delivery]] | None = None
+        for operation, queue in self._ready.items():
+            is_older = queue and (oldest is None or queue[0][0] < oldest[0][0])
+            if is_older and self._may_go(operation, now):
+                oldest = queue
+        if oldest is None:
             return None
-        _, delivery = min(waiting, key=_arrival).popleft()
+        _, delivery = oldest.popleft()
         if self.room.halted(delivery.result.operation):
             self.room.begin_probe(delivery.result.operation)
         self.room.enter()
@@ -140,19 +142,15 @@ class Lineup:
 
     def next_probe(self) -> float | None:
         """When the next canary may go, or None if nothing is halted that waits for one."""
+        if not (halts := self.room.halts()):
+            return None
         times = [
             halt.next_probe
-            for operation, halt in self.room.halts().items()
+            for operation, halt in halts.items()
             if self._ready[operation] and not halt.is_probing
         ]
         return min(times, default=None)
 
     def _may_go(self, operation: Operation, now: float) -> bool:
-        if not self._ready[operation]:
-            return False
         halt: Halt | None = self.room.halted(operation)
         return halt is None or (not halt.is_probing and halt.next_probe <= now)
-
-
-def _arrival(queue: deque[tuple[int, Delivery]]) -> int:
-    return queue[0][0]

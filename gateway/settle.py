@@ -152,8 +152,9 @@ class Settlement:
             emit(DeliveryDeadLettered(source, target, job_id, outcome.reason, code, tries))
 
     def _opened(self) -> None:
+        if not self._open:
+            self._idle.clear()
         self._open += 1
-        self._idle.clear()
 
     def _closed(self) -> None:
         self._open -= 1
