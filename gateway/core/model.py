@@ -182,9 +182,10 @@ class Certainty(StrEnum):
     INFERRED = "inferred"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """How one delivery ended: what the outcomes topic says of it. Holds no request content."""
+    """How one delivery ended: what the outcomes topic says of it. Holds no request content. Never
+    changed once made."""
 
     kind: OutcomeKind
     certainty: Certainty

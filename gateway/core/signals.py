@@ -2,8 +2,9 @@
 
 A signal is a value; `adapters/telemetry.py` turns it into a log line and a metric, by what its
 class declares and nothing else. No signal holds request content: job ids, codes, members and
-rules only. Levels: DEBUG and INFO are news, WARN means that something is wrong and nothing was
-lost, ERROR means that an operator must act.
+rules only. None is changed once made, which nothing enforces: a frozen one takes 2 µs longer to
+make, and every record makes two. Levels: DEBUG and INFO are news, WARN means that something is
+wrong and nothing was lost, ERROR means that an operator must act.
 
 Gauges are not here: they are read from `statistics()` when asked for.
 """
@@ -25,7 +26,7 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Signal:
     """`counter` counts the signals by `labels` (names of fields); `amount` names a field to add
     instead of one; `histogram` names a metric that observes the field `observed` by
@@ -42,7 +43,7 @@ class Signal:
     histogram_labels: ClassVar[tuple[str, ...]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchRead(Signal):
     event = "batch read"
     level = Level.DEBUG
@@ -52,7 +53,7 @@ class BatchRead(Signal):
     records: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordRejected(Signal):
     event = "record rejected"
     level = Level.WARN
@@ -64,7 +65,7 @@ class RecordRejected(Signal):
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordSkipped(Signal):
     event = "record skipped"
     level = Level.DEBUG
@@ -75,7 +76,7 @@ class RecordSkipped(Signal):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeylessRecord(Signal):
     event = "record without key: results of one job keep their order only within a partition"
     level = Level.WARN
@@ -85,7 +86,7 @@ class KeylessRecord(Signal):
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptEnded(Signal):
     event = "attempt ended"
     level = Level.DEBUG
@@ -102,7 +103,7 @@ class AttemptEnded(Signal):
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeliveryEnded(Signal):
     event = "delivery ended"
     level = Level.DEBUG
@@ -121,7 +122,7 @@ class DeliveryEnded(Signal):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeliveryConflicted(Signal):
     event = "job result contradicts how its job ended"
     level = Level.WARN
@@ -133,7 +134,7 @@ class DeliveryConflicted(Signal):
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeliveryDeadLettered(Signal):
     event = "delivery dead-lettered"
     level = Level.ERROR
@@ -148,7 +149,7 @@ class DeliveryDeadLettered(Signal):
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryScheduled(Signal):
     event = "retry scheduled"
     level = Level.INFO
@@ -163,7 +164,7 @@ class RetryScheduled(Signal):
     delay_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TargetHalted(Signal):
     event = "target halted: the account is in trouble, results wait"
     level = Level.ERROR
@@ -176,7 +177,7 @@ class TargetHalted(Signal):
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TargetResumed(Signal):
     event = "target resumed"
     level = Level.INFO
@@ -188,7 +189,7 @@ class TargetResumed(Signal):
     halted_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResultDeferred(Signal):
     event = "job result deferred: left in Kafka, to be read again"
     level = Level.DEBUG
@@ -199,7 +200,7 @@ class ResultDeferred(Signal):
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SoughtBack(Signal):
     event = "deferred results are read again"
     level = Level.INFO
@@ -210,7 +211,7 @@ class SoughtBack(Signal):
     partitions: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FarAhead(Signal):
     event = "a partition has run far ahead of a result that is held"
     level = Level.WARN
@@ -222,7 +223,7 @@ class FarAhead(Signal):
     records: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionHeld(Signal):
     event = "a partition is held: budgets.skip_ahead is used up"
     level = Level.ERROR
@@ -234,7 +235,7 @@ class PartitionHeld(Signal):
     records: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class IntakePaused(Signal):
     event = "intake paused: a budget is used up"
     level = Level.INFO
@@ -244,7 +245,7 @@ class IntakePaused(Signal):
     budget: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class IntakeResumed(Signal):
     event = "intake resumed"
     level = Level.INFO
@@ -252,7 +253,7 @@ class IntakeResumed(Signal):
     paused_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionsAssigned(Signal):
     event = "partitions assigned"
     level = Level.INFO
@@ -261,7 +262,7 @@ class PartitionsAssigned(Signal):
     partitions: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionsRevoked(Signal):
     event = "partitions revoked"
     level = Level.INFO
@@ -274,7 +275,7 @@ class PartitionsRevoked(Signal):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetentionOvertook(Signal):
     event = "records were deleted by retention before they were settled"
     level = Level.ERROR
@@ -289,7 +290,7 @@ class RetentionOvertook(Signal):
     offsets: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Committed(Signal):
     event = "offsets committed"
     level = Level.DEBUG
@@ -298,7 +299,7 @@ class Committed(Signal):
     partitions: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CommitUnknown(Signal):
     event = "commit failed: nothing is lost, results may be repeated"
     level = Level.WARN
@@ -307,7 +308,7 @@ class CommitUnknown(Signal):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadFailed(Signal):
     event = "reading failed, trying again"
     level = Level.WARN
@@ -317,7 +318,7 @@ class ReadFailed(Signal):
     retry_in_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NotReadyYet(Signal):
     event = "not ready yet"
     level = Level.WARN
@@ -327,7 +328,7 @@ class NotReadyYet(Signal):
     retry_in_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ConsumerRecreated(Signal):
     event = "consumer recreated: it had stopped yielding records"
     level = Level.WARN
@@ -336,7 +337,7 @@ class ConsumerRecreated(Signal):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndingsLearned(Signal):
     event = "endings learned from the outcomes topic"
     level = Level.DEBUG
@@ -346,7 +347,7 @@ class EndingsLearned(Signal):
     endings: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutcomesIgnored(Signal):
     event = "records of the outcomes topic are no outcomes: ignored, who else may write there?"
     level = Level.WARN
@@ -359,7 +360,7 @@ class OutcomesIgnored(Signal):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TailBehind(Signal):
     event = "partitions begin before all outcomes were read: some results may be sent again"
     level = Level.WARN
@@ -368,7 +369,7 @@ class TailBehind(Signal):
     waited_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WriteDelayed(Signal):
     event = "a write to Kafka waits, its record stays unsettled"
     level = Level.WARN
@@ -379,7 +380,7 @@ class WriteDelayed(Signal):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UnexpectedError(Signal):
     event = "unexpected error: please report this"
     level = Level.ERROR
@@ -390,7 +391,7 @@ class UnexpectedError(Signal):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InvariantViolated(Signal):
     event = "invariant violated: please report this"
     level = Level.ERROR
@@ -401,7 +402,7 @@ class InvariantViolated(Signal):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TargetOpened(Signal):
     event = "target opened"
     level = Level.INFO
@@ -411,7 +412,7 @@ class TargetOpened(Signal):
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Started(Signal):
     event = "gateway started"
     level = Level.INFO
@@ -423,7 +424,7 @@ class Started(Signal):
     """Where the admin server listens: host:port."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draining(Signal):
     event = "draining: no new records are read"
     level = Level.INFO
@@ -431,7 +432,7 @@ class Draining(Signal):
     unsettled: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stopped(Signal):
     event = "gateway stopped"
     level = Level.INFO
