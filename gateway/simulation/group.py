@@ -216,6 +216,7 @@ class LogSource:
         self._context: Context = copy_context()
         self._joining: Task[None] | None = None
         self._first: Future[None] | None = None
+        self._heard = float("-inf")
         self.is_stopped = False
         self.commit_fault: Callable[[], Exception | None] = lambda: None
 
@@ -240,6 +241,11 @@ class LogSource:
         if not self._service.is_cut_off():
             self._group.leave(self)
 
+    def is_owner(self) -> bool:
+        """False as soon as the group may have given our partitions to others without our having
+        heard of it."""
+        return asyncio.get_running_loop().time() < self._heard + self._group.terms.session
+
     async def revoked(self) -> None:
         """Returns when the partitions are let go of, and no commit is under way."""
         await self._wait_connected()  # before that it has not heard
@@ -255,6 +261,7 @@ class LogSource:
                 return
             self._held = held = _Holding({one.partition: one.start for one in found})
             self._is_told = True
+            self._heard = asyncio.get_running_loop().time()
             await self._listener.partitions_assigned(found)
             if held is self._held and not self.is_stopped:
                 self._is_open = True
@@ -290,8 +297,11 @@ class LogSource:
         if self.is_stopped:
             return
         is_joining = self._joining is not None and not self._joining.done()
-        if not self._service.is_cut_off() and not self._group.beat(self) and not is_joining:
-            self._joining = self.spawn(self._rejoin())
+        if not self._service.is_cut_off():
+            if self._group.beat(self):
+                self._heard = asyncio.get_running_loop().time()
+            elif not is_joining:
+                self._joining = self.spawn(self._rejoin())
         asyncio.get_running_loop().call_later(
             self._group.terms.heartbeat, self._beat, context=self._context
         )

@@ -147,7 +147,7 @@ class Member:
             target: Room(settings.room, ProbeDelays(0.5, 4.0), settings.give_up_seconds)
             for target in settings.targets
         }
-        self._world = World(self.wall, Random(seed), silent)
+        self._world = World(self.wall, Random(seed), silent, lambda: self._source.is_owner())
         feed = ToldEndings(
             self._endings, settings.targets, [TOPIC], shares_digests=settings.shares_digests
         )
