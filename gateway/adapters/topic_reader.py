@@ -57,6 +57,7 @@ class TopicReader:
     def __init__(self, connection: KafkaConnection, patience_seconds: float = 30.0) -> None:
         self._connection = connection
         self._patience_seconds = patience_seconds
+        self._seen: set[TopicPartition] = set()
         self._consumer = AIOKafkaConsumer(
             **connection.options(),
             group_id=None,
@@ -81,10 +82,8 @@ class TopicReader:
         """What the logs of these topics hold now. A topic that does not exist has no partition;
         it is not created by the question."""
         partitions = await self._partitions_of(topics)
-        async with asyncio.timeout(self._patience_seconds):
-            starts = await self._consumer.beginning_offsets(partitions)
-            ends = await self._consumer.end_offsets(partitions)
-        return {Partition(*tp): Span(starts[tp], ends[tp]) for tp in partitions}
+        self._seen.update(partitions)
+        return await self._spans_of(partitions)
 
     async def offsets_at(self, moments: Mapping[Partition, float]) -> dict[Partition, int]:
         """The first offset of each partition whose timestamp is this moment or a later one."""
@@ -126,12 +125,20 @@ class TopicReader:
     async def read_at(self, source: Source) -> Record | None:
         """None: the log does not hold it, or it cannot be read."""
         partition = Partition(source.topic, source.partition)
-        span = (await self.spans([source.topic])).get(partition)
+        key = TopicPartition(*partition)
+        spans = await (self._spans_of([key]) if key in self._seen else self.spans([source.topic]))
+        span = spans.get(partition)
         if span is None or not span.start <= source.offset < span.end:
             return None
         only = {partition: Span(source.offset, source.offset + 1)}
         found = [one async for one in self.read(only) if isinstance(one, Record)]
         return found[0] if found else None
+
+    async def _spans_of(self, partitions: list[TopicPartition]) -> dict[Partition, Span]:
+        async with asyncio.timeout(self._patience_seconds):
+            starts = await self._consumer.beginning_offsets(partitions)
+            ends = await self._consumer.end_offsets(partitions)
+        return {Partition(*tp): Span(starts[tp], ends[tp]) for tp in partitions}
 
     async def _partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:
         async with (
