@@ -138,7 +138,7 @@ async def play(options: argparse.Namespace) -> int:
 
 async def two_accounts(seconds: float, members: int, rate: float) -> int:
     """Nobody is killed: one of two accounts has expired credentials for `seconds`."""
-    incident = Incident(seconds, rate)
+    incident, began = Incident(seconds, rate), time.monotonic()
     more = {
         "targets": TARGETS,
         "input": {**SETTINGS["input"], "allowed": {PLACES.results: list(TARGETS)}},
@@ -164,7 +164,7 @@ async def two_accounts(seconds: float, members: int, rate: float) -> int:
             exit_codes = await leave(stage.members)
         figures = incident.figures(await read_all(stage.servers, [PLACES.outcomes]))
         report = _report(
-            stage, playing, await recorded(stage, playing.ledger), [], exit_codes, 0.0, seconds
+            stage, playing, await recorded(stage, playing.ledger), [], exit_codes, began, seconds
         )
     is_kept = figures.kept_share >= 0.95 and figures.growth <= 1.1 and not report.dead_letters
     for line in (str(figures), *report.lines(), "kept" if is_kept else "NOT kept"):
@@ -195,7 +195,7 @@ def main() -> int:
     options = parser.parse_args()
     # Our own clients meet a broker that is killed all the time; that is no news.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    say(f"python -m tests.chaos --minutes {options.minutes:g} --seed {options.seed}")
+    say(f"python -m tests.chaos {' '.join(sys.argv[1:])} (seed {options.seed})")
     return asyncio.run(play(options))
 
 
