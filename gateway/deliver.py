@@ -350,6 +350,7 @@ class Deliveries:
             self._settlement.forget(delivery.size_bytes)
             return
         if len(self._retries) >= self._limits.retries:
+            delivery.tries.put_off(retry)
             self._deferrals.too_many_retries(delivery.target, self._now())
             self._defer_lane(delivery)
             return

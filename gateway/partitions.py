@@ -27,6 +27,11 @@ CatchUp = Callable[[], Awaitable[object]]
 """Waits, for a bounded time, until we know what other replicas have ended. Never raises."""
 
 
+CONFIRM_SECONDS = 60.0
+"""How often everything is committed again that has not moved: a late commit of an earlier owner
+may have set the group back since, and would show as lag until the next record comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long leaving an assignment may take. Their sum bounds a revocation."""
@@ -126,6 +131,10 @@ class Assignment:
         self._committed.update(points)
         self._writes_notes = True
 
+    def confirm_commits(self) -> None:
+        """Commit everything again, whether it has moved or not."""
+        self._committed.clear()
+
     def forget_commits(self) -> None:
         """What is committed now is unknown, for every partition: commit again, without notes, as
         one note that the broker refuses fails the commit of all."""
@@ -164,6 +173,7 @@ class Partitions:
         self._signals = signals
         self._source: RecordSource | None = None
         self._committing = asyncio.Lock()
+        self._confirm_at = 0.0
         self.current: Assignment | None = None
         self.was_assigned = False
 
@@ -210,7 +220,14 @@ class Partitions:
             return
         async with self._committing:
             if assignment is self.current:  # else a revocation has overtaken us
+                self._confirm_in_time(assignment)
                 await self._commit(assignment)
+
+    def _confirm_in_time(self, assignment: Assignment) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._confirm_at:
+            self._confirm_at = now + CONFIRM_SECONDS
+            assignment.confirm_commits()
 
     def seek_back(self) -> None:
         """Reads again what was deferred and may be tried now."""

@@ -22,6 +22,8 @@ from gateway.core.retry import Backoff, uses_budget
 
 UNPROVEN = "unproven"
 """Why a target halts that has never known a job of ours: wrong account or region?"""
+EARLY_RESULT = "early-result"
+"""Why a result is repeated whose job may not be acknowledged yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,12 @@ class Tries:
     budget_used: int = 0
     clock_retries: int = 0
     early_retries: int = 0
+
+    def put_off(self, retry: Retry) -> None:
+        """This retry is not made after its delay, but whenever the record is read again. What its
+        delay was to prove is not proven: that the result came late enough."""
+        if retry.why == EARLY_RESULT:
+            self.early_retries -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ def _after_ended(tries: Tries, now: Circumstances, rules: DeliveryRules) -> Step
     if now.ending is None and _may_be_early(tries, now, rules):
         delay = rules.early_result_delays[tries.early_retries]
         tries.early_retries += 1
-        return Retry(delay, "early-result")
+        return Retry(delay, EARLY_RESULT)
     return End(OutcomeKind.ALREADY_ENDED)
 
 

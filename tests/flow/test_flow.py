@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from gateway.core.backpressure import Budgets
-from gateway.core.model import Certainty, OutcomeKind, Partition, Reason
+from gateway.core.model import Certainty, CommitPoint, OutcomeKind, Partition, Reason
 from gateway.core.signals import (
     FarAhead,
     IntakePaused,
@@ -331,6 +331,16 @@ async def test_a_failed_commit_is_made_again():
         assert world.committed() == 1
 
 
+async def test_a_late_commit_of_an_earlier_owner_does_not_show_as_lag_for_ever():
+    async with small_world() as world:
+        await world.member()
+        world.send("a:succeeded:1", "b:succeeded:1")
+        await asyncio.sleep(5)
+        world.group.committed[Partition(TOPIC, 0)] = CommitPoint(1)
+        await asyncio.sleep(70)
+        assert world.committed() == 2
+
+
 async def test_a_drain_finishes_what_has_begun():
     async with small_world() as world:
         member = await world.member()
@@ -473,6 +483,17 @@ async def test_what_had_to_wait_is_read_back_soon_for_as_long_as_that_makes_it_l
         world.send(*(f"job{number}:succeeded:1" for number in range(80)))
         await asyncio.sleep(120)
         assert world.committed() == 80
+
+
+async def test_a_result_that_is_early_is_not_late_because_it_was_put_off():
+    async with small_world() as world:
+        world.retries = 1
+        world.codepipeline.answers("bad", *[THROTTLED] * 8)
+        world.codepipeline.answers("early", *[ENDED] * 4)
+        await world.member()
+        world.send("bad:succeeded:1", "early:succeeded:1")
+        await asyncio.sleep(200)
+        assert world.kinds() == {"bad:succeeded:1": "accepted", "early:succeeded:1": "accepted"}
 
 
 async def test_results_that_fail_for_ever_do_not_stall_the_intake():
