@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+MINUTES ?= 3
+SIZE ?= 0.1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -22,6 +24,8 @@ help:
 	@echo 'make test-fast        only the tests that need no broker'
 	@echo 'make check            style, types, import contracts, spelling'
 	@echo 'make bench            benchmarks, one table'
+	@echo 'make chaos            kills, freezes, cuts on a real Kafka, judged (MINUTES=3 ARGS="--seed 7")'
+	@echo 'make scale            up to a million events, members that come and go, judged (SIZE=0.1)'
 	@echo 'make image            build the image and run it as the manifests do (root, Debian)'
 	@echo 'make manifests-check  the Kubernetes manifests against the API and against the settings'
 	@echo 'make lock             write requirements/*.txt afresh from pyproject.toml (UPGRADE=--upgrade)'
@@ -58,6 +62,12 @@ check-spelling: .venv/dev/.installed
 
 bench: .venv/test/.installed
 	.venv/test/bin/python -m benchmarks $(ARGS)
+
+chaos: .venv/test/.installed
+	.venv/test/bin/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
+
+scale: .venv/test/.installed
+	.venv/test/bin/python -m tests.scale --size $(SIZE) $(ARGS)
 
 image:
 	PYTHON='$(PYTHON)' scripts/check-image
