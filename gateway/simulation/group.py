@@ -69,6 +69,15 @@ class Commit(NamedTuple):
     point: CommitPoint
 
 
+@dataclass(slots=True)
+class Expulsion:
+    """A member was expelled; `until` it has heard of it, or for ever."""
+
+    name: str
+    since: float
+    until: float = float("inf")
+
+
 class _Membership:
     """A member from its joining until it leaves or is expelled; then `gone` is done."""
 
@@ -89,6 +98,7 @@ class Group:
         self.commits: list[Commit] = []
         self.generations: list[float] = []
         """When each generation began."""
+        self.expulsions: list[Expulsion] = []
         self._places = [place for topic in topics for place in log.partitions(topic)]
         self._memberships: dict[LogSource, _Membership] = {}
         self._rebalancing = asyncio.Lock()
@@ -124,8 +134,11 @@ class Group:
             self.committed[place] = point
             self.commits.append(Commit(now, place, point))
 
-    def knows(self, member: LogSource) -> bool:
-        return member in self._memberships
+    def told(self, member: LogSource) -> None:
+        """The member has heard that it was expelled."""
+        for expulsion in self.expulsions:
+            if expulsion.name == member.name:
+                expulsion.until = min(expulsion.until, asyncio.get_running_loop().time())
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> Task[None]:
         """The coordinator's work does not end with the member that has caused it."""
@@ -158,7 +171,7 @@ class Group:
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not answer.done():
-            self._remove(one.member)
+            self._expel(one.member)
 
     def _assign_all(self) -> None:
         self.generations.append(asyncio.get_running_loop().time())
@@ -180,8 +193,15 @@ class Group:
         left = membership.heard + self.terms.session - loop.time()
         if left > 0:
             loop.call_later(left, self._watch, membership, context=self._outside)
-        else:
-            self.leave(membership.member)
+        elif self._expel(membership.member):
+            self._go_on(self._rebalance())
+
+    def _expel(self, member: LogSource) -> bool:
+        is_member = self._remove(member)
+        if is_member:
+            now = asyncio.get_running_loop().time()
+            self.expulsions.append(Expulsion(member.name, now))
+        return is_member
 
     def _remove(self, member: LogSource) -> bool:
         membership = self._memberships.pop(member, None)
@@ -202,8 +222,13 @@ class LogSource:
     """ports.RecordSource over a Log, as one member of a Group."""
 
     def __init__(
-        self, group: Group, listener: AssignmentListener, service: Service | None = None
+        self,
+        group: Group,
+        listener: AssignmentListener,
+        service: Service | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
         self._group = group
         self._log = group.log
         self._listener = listener
@@ -253,11 +278,9 @@ class LogSource:
 
     async def assigned(self, share: Sequence[Partition], generation: int) -> None:
         async with self._turn:
-            pause = self._service.look_up_seconds() / 2
-            await asyncio.sleep(pause)
-            found = [self._found(place) for place in share]
-            await asyncio.sleep(pause)
-            if self.is_stopped or generation != self._group.generation:
+            found = await self._look_up(share)
+            is_known = self._group.beat(self) and generation == self._group.generation
+            if self.is_stopped or not is_known:
                 return
             self._held = held = _Holding({one.partition: one.start for one in found})
             self._is_told = True
@@ -267,6 +290,14 @@ class LogSource:
                 self._is_open = True
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
+
+    async def _look_up(self, share: Sequence[Partition]) -> list[Assigned]:
+        await self._wait_connected()
+        pause = self._service.look_up_seconds() / 2
+        await asyncio.sleep(pause)
+        found = [self._found(place) for place in share]
+        await asyncio.sleep(pause)
+        return found
 
     def lose(self) -> None:
         """No record and no commit passes any more."""
@@ -308,6 +339,7 @@ class LogSource:
 
     async def _rejoin(self) -> None:
         """The group has forgotten us: what we hold is somebody else's by now."""
+        self._group.told(self)
         await self._let_go()
         await self._join()
 

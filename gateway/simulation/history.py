@@ -34,6 +34,7 @@ EVENT_FAULTS = frozenset(
         "413",
     }
 )
+THROTTLES = frozenset({"ThrottlingException"})
 REFUSALS = ENDED | UNKNOWN_JOB | EVENT_FAULTS
 ACCOUNT_FAULTS = frozenset(
     {

@@ -24,7 +24,7 @@ G3        A call is a needless repeat if its process had already read the accept
           that an earlier term had brought to an end is `after_crash`. Retries after unknown
           answers or pressure, and early-result attempts, are no repeats. A record has one
           outcome and one dead letter, one more at most for every handover.
-G5        No dead letter whose calls were all refused for the account's sake.
+G5        No dead letter whose calls were all refused or throttled for the account's sake.
 G8        Every valid record has a call of its content; a rejected or skipped one has none.
 truth     Outcomes and dead letters name records that exist and say what the books say.
 liveness  In a final history, every record has ended and everything is committed.
@@ -42,6 +42,7 @@ from gateway.simulation.history import (
     ACCOUNT_FAULTS,
     DELIVERED_KINDS,
     REJECTIONS,
+    THROTTLES,
     Ended,
     Entry,
     Finding,
@@ -188,7 +189,7 @@ def _no_dead_letter_for_the_account(lookup: Lookup) -> Iterator[Finding]:
         if outcome is None or outcome.kind != "dead-lettered" or outcome.reason == "expired":
             continue
         answers = {call.answer for call in lookup.calls_of(entry)}
-        if lookup.is_valid(entry) and answers and answers <= ACCOUNT_FAULTS:
+        if lookup.is_valid(entry) and answers and answers <= ACCOUNT_FAULTS | THROTTLES:
             detail = f"dead-lettered as {outcome.reason}, but only the account was in trouble"
             yield Finding("G5", str(entry.source), detail)
 
@@ -227,7 +228,18 @@ def _untruth(lookup: Lookup, entry: Entry, ended: Ended) -> str:
     if calls and (ended.kind, ended.certainty) == ("accepted", "confirmed"):
         is_accepted = any(call.was_applied and call.answer == ACCEPTED for call in calls)
         return "" if is_accepted else "accepted and confirmed, but CodePipeline never took it"
+    if _was_its_own_doing(lookup, entry, ended):
+        return "already-ended and confirmed, but it was this very result that ended the job"
     return ""
+
+
+def _was_its_own_doing(lookup: Lookup, entry: Entry, ended: Ended) -> bool:
+    """A job that a record's own call has ended, without a word about it before."""
+    is_first = lookup.first_outcome(entry) is ended
+    if not is_first or (ended.kind, ended.certainty) != ("already-ended", "confirmed"):
+        return False
+    is_alone = entry.content is not None and len(lookup.valid.get(entry.content, ())) == 1
+    return is_alone and any(call.was_applied for call in lookup.calls_of(entry))
 
 
 def _untrue_letter(lookup: Lookup, source: Source, letters: list[Letter]) -> str:

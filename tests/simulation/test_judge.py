@@ -308,7 +308,7 @@ def test_a_retry_that_overlaps_a_call_whose_answer_never_came_is_no_breach() -> 
 
 
 def test_a_dead_lettered_result_lets_the_next_one_pass() -> None:
-    calls = [call(J, 10.0, "ThrottlingException"), call(SECOND, 11.0)]
+    calls = [call(J, 10.0, "InternalFailure"), call(SECOND, 11.0)]
     history = with_results(J, SECOND, calls=calls)
     history = replace(
         history,

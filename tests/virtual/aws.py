@@ -42,6 +42,8 @@ class CodePipelineModel:
         self._loop = loop
         self._epoch = epoch
         self.books = Books()
+        self.sent: list[tuple[str, float]] = []
+        """Which process began a call, and when by the loop's time."""
         self.faults = Faults()
         self.throttle = Throttle(Limits())
         self.jobs = Jobs(self._new_id, "nobody", follow_up_state=JobState.IN_PROGRESS)
@@ -55,6 +57,8 @@ class CodePipelineModel:
         """As one member's adapter would: bounded by the attempt time-out."""
         answered: asyncio.Future[Answered] = self._loop.create_future()
         process = PROCESS.get()
+        if process is not None:
+            self.sent.append((process.name, self._loop.time()))
         self._loop.in_the_world(self._call(target, result, process, answered))
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):

@@ -34,12 +34,27 @@ class Weather:
     late_commits: float = 0.0
     """Chance that a commit arrives long after its sender has given it up."""
     lost_commits: float = 0.0
+    settled_at: float = 0.0
+    """When the last commit has landed that is on its way."""
+
+    def come_back(self) -> None:
+        self.is_out = False
+
+    def speed_up(self) -> None:
+        self.seconds = 0.02
+
+    def answer_writes(self) -> None:
+        self.lost_answers = self.doubled_writes = 0.0
+
+    def take_commits(self) -> None:
+        self.late_commits = self.lost_commits = 0.0
 
     def clear_up(self) -> None:
         """From now on all is well."""
-        self.is_out = False
-        self.seconds = 0.02
-        self.lost_answers = self.doubled_writes = self.late_commits = self.lost_commits = 0.0
+        self.come_back()
+        self.speed_up()
+        self.answer_writes()
+        self.take_commits()
 
     def delay(self) -> float:
         return self.seconds * self.chance.random()
@@ -72,7 +87,9 @@ class BrokersOf(Service):
             is_applied = weather.happens(0.5)
             return CommitFate(weather.delay(), 60.0, is_lost=not is_applied)
         if weather.happens(weather.late_commits):
-            return CommitFate(weather.chance.uniform(0.5, 12.0), weather.delay())
+            late = weather.chance.uniform(0.5, 12.0)
+            weather.settled_at = asyncio.get_running_loop().time() + late + 2.0
+            return CommitFate(late, weather.delay())
         return CommitFate(weather.delay(), weather.delay())
 
 

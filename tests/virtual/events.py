@@ -37,6 +37,7 @@ class Sending(NamedTuple):
     target: str
     partition: int | None = None
     """None: wherever its key belongs."""
+    job_id: str | None = None
 
 
 class Acknowledged(NamedTuple):
@@ -169,7 +170,7 @@ class _Author:
             partition = self.chance.randrange(self._partitions)
         value = spelt(request, self.chance.choice(SPELLINGS))
         key = job.id.encode() if has_key else None
-        sending = Sending(self.time, key, value, headers, "valid", job.target, partition)
+        sending = Sending(self.time, key, value, headers, "valid", job.target, partition, job.id)
         self.made.sendings.append(sending)
 
     def pass_time(self) -> None:

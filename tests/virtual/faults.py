@@ -116,7 +116,7 @@ def outage(stage: Stage) -> Undo:
     overs = [stage.lapse(member) for member in stage.alive()]
 
     def back() -> None:
-        stage.weather.is_out = False
+        stage.weather.come_back()
         for over in overs:
             over()
 
@@ -125,19 +125,19 @@ def outage(stage: Stage) -> Undo:
 
 def slow_brokers(stage: Stage) -> Undo:
     stage.weather.seconds = stage.chance.choice((0.2, 1.0, 3.0))
-    return stage.weather.clear_up
+    return stage.weather.speed_up
 
 
 def lost_answers(stage: Stage) -> Undo:
     stage.weather.lost_answers = stage.chance.random()
     stage.weather.doubled_writes = stage.chance.choice((0.0, 0.3))
-    return stage.weather.clear_up
+    return stage.weather.answer_writes
 
 
 def commits_in_trouble(stage: Stage) -> Undo:
     stage.weather.late_commits = stage.chance.random()
     stage.weather.lost_commits = stage.chance.choice((0.0, 0.4))
-    return stage.weather.clear_up
+    return stage.weather.take_commits
 
 
 def holes(stage: Stage) -> Undo:

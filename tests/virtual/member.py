@@ -160,7 +160,7 @@ class Member:
             b"the replicas' own key",
             partial(tail.wait_caught_up, 2.0),
         )
-        self._source = LogSource(around.group, self.partitions, self.brokers)
+        self._source = LogSource(around.group, self.partitions, self.brokers, self.name)
         self.partitions.attach(self._source)
         self._flow = Flow(
             self._source,

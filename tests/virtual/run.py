@@ -36,6 +36,7 @@ from tests.virtual.member import (
     Surroundings,
     configuration,
 )
+from tests.virtual.predicates import broken, overfull
 from tests.virtual.recorded import recorded
 
 CALM_SECONDS = 240.0
@@ -128,6 +129,7 @@ class Stage:
             self.join()
         self._plan_events()
         self._plan_faults()
+        self._look_after_budgets()
         await asyncio.sleep(self._chaos_seconds)
         self._calm_down()
         await self._come_to_rest()
@@ -139,6 +141,13 @@ class Stage:
         for acknowledged in self.events.acknowledged:
             self.loop.call_at(begin + acknowledged.time, self._acknowledge, acknowledged.job_id)
         self._chaos_seconds = begin + max(sending.time for sending in self.events.sendings) + 8.0
+
+    def _look_after_budgets(self) -> None:
+        for member in self.alive():
+            excess = overfull(member)
+            if excess is not None and excess not in self.violations:
+                self.violations.append(excess)
+        self.loop.call_later(0.5, self._look_after_budgets)
 
     def _plan_faults(self) -> None:
         kinds, weights = list(FAULTS), list(FAULTS.values())
@@ -187,7 +196,7 @@ class Stage:
 
     async def _come_to_rest(self) -> None:
         until = self.loop.time() + CALM_SECONDS
-        while not self._is_at_rest():
+        while not self._is_at_rest() or self.loop.time() < self.weather.settled_at:
             if self.loop.time() >= until:
                 self.violations.append(f"liveness: {self._unrest()} after {CALM_SECONDS:.0f} s")
                 return
@@ -280,6 +289,7 @@ class Stage:
         facts = recorded(self)
         judgement = judge.judge(facts)
         found = [*self.violations, *map(str, judgement.violations), *self._late_in_leaving()]
+        found += broken(self)
         found += [f"internal: {error}" for error in self.loop.errors]
         return Verdict(
             self.seed, tuple(found), _fingerprint(facts, self.story), judgement, tuple(self.story)
