@@ -197,9 +197,12 @@ class Partitions:
 
     async def partitions_revoked(self) -> None:
         """No new attempts; calls under way may end; what is settled is committed."""
-        assignment, self.current = self.current, None
+        assignment = self.current
         if assignment is None:
             return
+        # Only now: what a read still under way returns from here on is nobody's, and passed over.
+        self._jump_gaps(assignment)
+        self.current = None
         loop = asyncio.get_running_loop()
         began = loop.time()
         assignment.deliveries.stop()
@@ -220,6 +223,7 @@ class Partitions:
             return
         async with self._committing:
             if assignment is self.current:  # else a revocation has overtaken us
+                self._jump_gaps(assignment)
                 self._confirm_in_time(assignment)
                 await self._commit(assignment)
 
@@ -237,7 +241,6 @@ class Partitions:
 
     async def _commit(self, assignment: Assignment) -> None:
         if self._source is not None:
-            self._jump_gaps(assignment, self._source)
             points = assignment.uncommitted()
             if not points:
                 return
@@ -250,10 +253,11 @@ class Partitions:
                 assignment.committed(points)
                 self._signals.emit(Committed(len(points)))
 
-    def _jump_gaps(self, assignment: Assignment, source: RecordSource) -> None:
-        """Offsets that no record will ever have (markers, compaction) show as no lag."""
+    def _jump_gaps(self, assignment: Assignment) -> None:
+        """Offsets that no record will ever have (markers, compaction) show as no lag. True only
+        while all that was read is admitted."""
         for partition, watermark in assignment.watermarks.items():
-            position = source.position(partition)
+            position = self._source.position(partition) if self._source is not None else None
             if position is not None and not watermark.unsettled and not watermark.deferred:
                 watermark.skip_to(position)
 
