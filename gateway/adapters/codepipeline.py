@@ -12,7 +12,6 @@ messages quote what they complain about. What a Failure means is decided in core
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import traceback
@@ -33,6 +32,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
+from gateway.adapters.attempt_timeouts import AttemptTimeouts
 from gateway.adapters.aws_clients import AwsClients
 from gateway.core.model import Failure, JobResult, Operation, Verdict
 from gateway.core.retry import (
@@ -67,7 +67,7 @@ class CodePipelineCalls:
 
     def __init__(self, clients: AwsClients, attempt_timeout_seconds: float) -> None:
         self._clients = clients
-        self._attempt_timeout_seconds = attempt_timeout_seconds
+        self._timeouts = AttemptTimeouts(attempt_timeout_seconds)
 
     async def put(self, target: str, result: JobResult) -> Failure | None:
         failure = await self._attempt(target, result)
@@ -78,7 +78,7 @@ class CodePipelineCalls:
     async def _attempt(self, target: str, result: JobResult) -> Failure | None:
         is_on_the_way = True
         try:
-            async with asyncio.timeout(self._attempt_timeout_seconds):
+            with self._timeouts:
                 client = await self._clients.ready(target)
                 is_on_the_way = False
                 return await call(client, result)
