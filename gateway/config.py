@@ -193,6 +193,11 @@ class Aws(Section):
     """How CodePipeline is called."""
 
     attempt_timeout_seconds: Number = _setting(10, "How long one call may take.", 0.1, 300)
+    call_path: Literal["lean", "botocore"] = _setting(
+        "lean",
+        "Who makes the calls: lean for a fifth of the CPU, checked against botocore at start and "
+        "left where it differs; botocore for botocore alone.",
+    )
 
 
 class Budgets(Section):

@@ -104,7 +104,9 @@ class Gateway:
         self._world = World(time.time, assembly.chance(), signals, lambda: self._source.is_owner())
         self._calls: CodePipeline = NoCalls()
         if not self._is_shadow:
-            self._calls = CodePipelineCalls(self._clients, settings.aws.attempt_timeout_seconds)
+            self._calls = CodePipelineCalls(
+                self._clients, settings.aws.attempt_timeout_seconds, signals
+            )
         self._rules = assembly.delivery_rules(settings)
         self._tail = self._outcome_tail(connection)
         self._partitions = Partitions(

@@ -15,12 +15,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
-from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore import UNSIGNED
 from botocore.loaders import Loader, create_loader
@@ -31,8 +30,10 @@ from gateway.adapters.aws_credentials import (
     LiveCredentials,
     assumed_role,
 )
+from gateway.adapters.aws_examination import NotLean, examined
+from gateway.adapters.aws_wire import DirectSession, give_lean_methods
 from gateway.adapters.shared_work import SharedWork, run_aside
-from gateway.core.signals import TargetOpened
+from gateway.core.signals import LeanCallRefused, TargetOpened
 from gateway.ports import SignalSink
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ class CallLimits:
         return self.attempt_timeout_seconds * 0.8
 
 
+CallPath = Literal["lean", "botocore"]
+"""How calls are made: as aws_wire.py makes them, or by botocore alone."""
+
+
+REHEARSAL = TargetAccess("us-east-1")
+"""Stands for all targets: nothing is sent there."""
+
+
 class CredentialSource(NamedTuple):
     profile: str | None
     role_arn: str | None = None
@@ -87,6 +96,7 @@ class AwsClients:
         limits: CallLimits,
         instance: str,
         loader: Loader | None = None,
+        call_path: CallPath = "lean",
     ) -> None:
         keep_libraries_quiet()
         self._accesses = dict(accesses)
@@ -94,11 +104,13 @@ class AwsClients:
         self._limits = limits
         self._user_agent_extra = user_agent_extra(instance)
         self._loader = loader or create_loader()
+        self._call_path = call_path
         self._user_agent: str | None = None
         self._warming = SharedWork(self._warm)
         self._openings = {target: SharedWork(partial(self._open, target)) for target in accesses}
         self._credentials: dict[CredentialSource, LiveCredentials] = {}
         self._clients: dict[str, CodePipelineClient] = {}
+        self._lean: set[str] = set()
 
     async def warm(self) -> None:
         """Read what every client needs. Worth doing before joining a group: although it happens in
@@ -115,6 +127,10 @@ class AwsClients:
         client = self._clients.get(target) or await self._openings[target].wait()
         await self._credentials_of(self._accesses[target]).get_frozen_credentials()
         return client
+
+    def is_lean(self, target: str) -> bool:
+        """Whether the target's client can be called the lean way."""
+        return target in self._lean
 
     def distrust(self, target: str) -> None:
         """AWS has refused the target's credentials: look for others before the next call."""
@@ -134,17 +150,18 @@ class AwsClients:
         await self.warm()
         access = self._accesses[target]
         provider = LiveCredentialProvider(self._credentials_of(access))
-        client = await run_aside(partial(self._build, access, provider))
+        client, not_lean = await run_aside(partial(self._build, access, provider))
         self._clients[target] = client
-        endpoint = without_user(client.meta.endpoint_url)
-        self._signals.emit(TargetOpened(target, client.meta.region_name, endpoint))
+        self._report(target, client, not_lean)
         return client
 
     async def _build(
         self, access: TargetAccess, provider: LiveCredentialProvider
-    ) -> CodePipelineClient:
+    ) -> tuple[CodePipelineClient, NotLean | None]:
         session = self._new_session(access.profile)
         session.register_component("credential_provider", provider)
+        if self._call_path == "lean":
+            session.register(f"creating-client-class.{SERVICE}", give_lean_methods)
         creation = session.create_client(
             SERVICE,
             region_name=access.region,
@@ -152,7 +169,19 @@ class AwsClients:
             config=self._client_config(),
         )
         client: CodePipelineClient = await creation.__aenter__()
-        return client
+        if self._call_path == "lean":
+            return client, await equip(client)
+        return client, NotLean("set", is_by_design=True)
+
+    def _report(self, target: str, client: CodePipelineClient, not_lean: NotLean | None) -> None:
+        """Where the target is and how it is called; and if that is not as it should be, why."""
+        if not_lean is None:
+            self._lean.add(target)
+        endpoint = without_user(client.meta.endpoint_url)
+        call_path = "lean" if not_lean is None else f"botocore ({not_lean.why})"
+        self._signals.emit(TargetOpened(target, client.meta.region_name, endpoint, call_path))
+        if not_lean is not None and not not_lean.is_by_design:
+            self._signals.emit(LeanCallRefused(target, not_lean.why))
 
     def _credentials_of(self, access: TargetAccess) -> LiveCredentials:
         source = CredentialSource(access.profile, access.role_arn, access.external_id)
@@ -212,6 +241,29 @@ class AwsClients:
 
     async def _warm(self) -> None:
         self._user_agent = await run_aside(partial(read_ahead, self._loader))
+        if self._call_path == "lean":
+            await self._rehearse()
+
+    async def _rehearse(self) -> None:
+        """Says at the start already, before there is any work, that the lean call is not what it
+        should be. Each target is examined again when it is opened."""
+        somebody = LiveCredentialProvider(self._credentials_of(TargetAccess()))
+        try:
+            client, not_lean = await run_aside(partial(self._build, REHEARSAL, somebody))
+        except Exception:  # what keeps clients from being made is told when one is needed
+            return
+        await client.close()
+        if not_lean is not None and not not_lean.is_by_design:
+            self._signals.emit(LeanCallRefused("all", not_lean.why))
+
+
+async def equip(client: CodePipelineClient) -> NotLean | None:
+    """Gives the client its lean way, if both ways agree; else says why not."""
+    try:
+        client.wire = await examined(client)
+    except NotLean as not_lean:
+        return not_lean
+    return None
 
 
 async def read_ahead(loader: Loader) -> str:
@@ -236,25 +288,6 @@ def without_user(url: str) -> str:
     """The URL as it may be logged: `user:password@` left out."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-class DirectSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore brings no types
-    """aiobotocore's transport, except that it follows no redirect.
-
-    A redirect followed sends a signed body, client token included, to a host that nobody has
-    configured, and reads that host's page as CodePipeline's answer.
-    """
-
-    async def _get_session(self, proxy_url: str | None) -> _Unredirected:
-        return _Unredirected(await super()._get_session(proxy_url))
-
-
-class _Unredirected:
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    async def request(self, *arguments: Any, **options: Any) -> Any:
-        return await self._session.request(*arguments, allow_redirects=False, **options)
 
 
 QUIET_LIBRARIES = ("aiobotocore", "aiokafka", "botocore", "urllib3")

@@ -1,6 +1,6 @@
 """The reader's page: an operation becomes a client method, its answer None or a Failure.
 
-    put ─► client, credentials ─► aiobotocore ─► 2xx with a request id ─────► None
+    put ─► client, credentials ─► lean or botocore ─► 2xx with a request id ─► None
                │                        │
                └ on the way             └ answered, or cut off
                  (never unknown,          (unknown, if bytes may have left
@@ -12,14 +12,15 @@ messages quote what they complain about. What a Failure means is decided in core
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import traceback
+from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from aiohttp import ClientConnectorCertificateError, ClientConnectorError
 from botocore.exceptions import (
     BotoCoreError,
@@ -34,7 +35,9 @@ from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from gateway.adapters.attempt_timeouts import AttemptTimeouts
 from gateway.adapters.aws_clients import AwsClients
-from gateway.core.model import Failure, JobResult, Operation, Verdict
+from gateway.adapters.aws_wire import METHODS, arguments
+from gateway.core.call_path import LeanTrust
+from gateway.core.model import Failure, JobResult, Verdict
 from gateway.core.retry import (
     ATTEMPT_TIMEOUT,
     BAD_CERTIFICATE,
@@ -45,16 +48,11 @@ from gateway.core.retry import (
     is_throttle,
     verdict,
 )
+from gateway.core.signals import LeanCallRefused
+from gateway.ports import SignalSink
 
 if TYPE_CHECKING:
     from types_aiobotocore_codepipeline import CodePipelineClient
-
-_METHODS: Final[Mapping[Operation, str]] = {
-    Operation.JOB_SUCCESS: "put_job_success_result",
-    Operation.THIRD_PARTY_JOB_SUCCESS: "put_third_party_job_success_result",
-    Operation.JOB_FAILURE: "put_job_failure_result",
-    Operation.THIRD_PARTY_JOB_FAILURE: "put_third_party_job_failure_result",
-}
 
 OPENING: Final = "client"
 """Stands for the operation that failed on the way, when it was none of AWS's: opening a client,
@@ -63,55 +61,63 @@ finding credentials."""
 
 class CodePipelineCalls:
     """Keeps the promise of `ports.CodePipeline`: one attempt is one call, and nothing raises but
-    cancellation."""
+    cancellation.
 
-    def __init__(self, clients: AwsClients, attempt_timeout_seconds: float) -> None:
+    An attempt goes the lean way where the client can and LeanTrust lets it, else botocore's own.
+    """
+
+    def __init__(
+        self, clients: AwsClients, attempt_timeout_seconds: float, signals: SignalSink
+    ) -> None:
         self._clients = clients
         self._timeouts = AttemptTimeouts(attempt_timeout_seconds)
+        self._signals = signals
+        self._trust: defaultdict[str, LeanTrust] = defaultdict(LeanTrust)
 
     async def put(self, target: str, result: JobResult) -> Failure | None:
-        failure = await self._attempt(target, result)
+        trust = self._trust[target]
+        may_go_lean = trust.may_go_lean(result, _now())
+        failure, was_lean = await self._attempt(target, result, may_go_lean)
         if failure is not None and failure.code in REFUSED_CREDENTIALS:
             self._clients.distrust(target)
+        if was_lean:
+            is_doubtful = trust.is_doubtful(result, failure)
+            return replace(failure, is_doubtful=True) if failure and is_doubtful else failure
+        if (code := trust.refuted(result, failure, _now())) is not None:
+            self._signals.emit(LeanCallRefused(target, code))
         return failure
 
-    async def _attempt(self, target: str, result: JobResult) -> Failure | None:
-        is_on_the_way = True
+    async def _attempt(
+        self, target: str, result: JobResult, may_go_lean: bool
+    ) -> tuple[Failure | None, bool]:
+        """How it ended, and whether it went the lean way."""
+        is_on_the_way, is_lean = True, False
         try:
             with self._timeouts:
                 client = await self._clients.ready(target)
-                is_on_the_way = False
-                return await call(client, result)
+                is_on_the_way, is_lean = False, may_go_lean and self._clients.is_lean(target)
+                return await call(client, result, is_lean), is_lean
         except TimeoutError:
-            error_code = ATTEMPT_TIMEOUT
+            timeout = Failure(ATTEMPT_TIMEOUT, is_unknown=True)
+            on_the_way = Failure(ATTEMPT_TIMEOUT, foreign_operation=OPENING)
+            return (on_the_way if is_on_the_way else timeout), is_lean
         except Exception as error:  # the border: whatever the world throws becomes a value here
-            return failure_on_the_way(error) if is_on_the_way else failure_of_call(error)
-        if is_on_the_way:
-            return Failure(error_code, foreign_operation=OPENING)
-        return Failure(error_code, is_unknown=True)
+            failure = failure_on_the_way(error) if is_on_the_way else failure_of_call(error)
+            return failure, is_lean
 
 
-async def call(client: CodePipelineClient, result: JobResult) -> Failure | None:
-    """One call through aiobotocore's own client method."""
-    method = getattr(client, _METHODS[result.operation])
-    answer = await method(**arguments(result.body))
+async def call(client: CodePipelineClient, result: JobResult, is_lean: bool) -> Failure | None:
+    """One call through the client's own method, in its lean form or as botocore has it."""
+    method = getattr(client, METHODS[result.operation])
+    answer = await (method(result.body) if is_lean else method(**arguments(result.body)))
     metadata = answer.get("ResponseMetadata", {})
     if metadata.get("RequestId"):
         return None
     return Failure(NO_REQUEST_ID, metadata.get("HTTPStatusCode"), is_unknown=True)
 
 
-def arguments(body: bytes) -> dict[str, Any]:
-    """The wire body as keyword arguments.
-
-    `created` becomes a UTC datetime: botocore would read a bare number as local time first. It
-    leaves as the same number of seconds, to the microsecond.
-    """
-    members: dict[str, Any] = orjson.loads(body)
-    revision = members.get("currentRevision")
-    if revision is not None and "created" in revision:
-        revision["created"] = datetime.fromtimestamp(revision["created"], UTC)
-    return members
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def failure_on_the_way(error: Exception) -> Failure:
@@ -124,7 +130,7 @@ def failure_on_the_way(error: Exception) -> Failure:
 def failure_of_call(error: Exception) -> Failure:
     """CodePipeline has refused the call, or no conclusive answer came."""
     if isinstance(error, ClientError):
-        is_ours = error.operation_name in _METHODS
+        is_ours = error.operation_name in METHODS
         return _failure_of_answer(error, None if is_ours else error.operation_name)
     if isinstance(error, BotocoreConnectionError | HTTPClientError):
         return Failure(_connection_code(error), is_unknown=_may_have_sent(error))

@@ -148,6 +148,8 @@ class Verdict(StrEnum):
     CLOCK = "clock"
     PRESSURE = "pressure"
     UNEXPECTED = "unexpected"
+    DOUBTFUL = "doubtful"
+    """Perhaps the caller's own doing: to be asked once more, the reference way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,9 @@ class Failure:
     """The other AWS operation that failed on the way (`AssumeRole`), if it was not ours."""
     is_throttle: bool = False
     """The answer asks for fewer calls, whatever its code looks like."""
+    is_doubtful: bool = False
+    """The lean call was refused, and may be to blame itself: the next attempt of this delivery
+    goes the reference way (core/call_path.py)."""
 
 
 class OutcomeKind(StrEnum):

@@ -2,6 +2,7 @@
 
 Every failure has exactly one verdict, and no failure raises. It is looked for in this order:
 
+    the lean call may be at fault ─► doubtful
     another operation failed ─► pressure if it is throttled or unwell, else an account fault
     the answer is a throttle ─► pressure
     the code is known        ─► the table below
@@ -133,6 +134,21 @@ _ACCOUNT_FAULTS: Final = (
 
 _CLOCK_FAULTS: Final = ("InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed")
 
+DOUBTFUL: Final = frozenset(
+    {
+        *_CLOCK_FAULTS,
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SerializationException",
+        "SignatureDoesNotMatch",
+        "UnknownOperationException",
+    }
+)
+"""What AWS says of a request that was not made as it should be, whatever it asks for: if the lean
+call has made it, botocore is to make it before it is believed."""
+
 _PRESSURES: Final = (
     *THROTTLES,
     # what AWS says
@@ -183,6 +199,8 @@ _THROTTLE_STATUSES: Final = frozenset({429, 509})
 
 def verdict(failure: Failure) -> Verdict:
     """What this failure means. Total: any failure has a verdict."""
+    if failure.is_doubtful:
+        return Verdict.DOUBTFUL
     if failure.foreign_operation is not None:
         return _foreign_verdict(failure)
     if is_throttle(failure):

@@ -406,10 +406,26 @@ class InvariantViolated(Signal):
 class TargetOpened(Signal):
     event = "target opened"
     level = Level.INFO
-    help = "Clients made, with their effective endpoint."
+    help = "Clients made, with their effective endpoint and the way in which they are called."
     target: str
     region: str
     endpoint: str
+    call_path: str
+    """`lean`, or `botocore` and why."""
+
+
+@dataclass(slots=True)
+class LeanCallRefused(Signal):
+    event = "the lean call is not used: botocore makes the calls, at several times the CPU"
+    level = Level.WARN
+    help = (
+        "Times that the lean call differed from botocore's, or that AWS understood botocore only."
+    )
+    counter = "gateway_lean_call_refusals_total"
+    labels = ("target", "why")
+    target: str
+    why: str
+    """What differs (`body`, `url`, `headers`, `signature`, `surprise`), or AWS's code."""
 
 
 @dataclass(slots=True)

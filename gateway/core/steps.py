@@ -118,6 +118,9 @@ def next_step(
             step = _after_clock(failed, tries)
         case Verdict.PRESSURE | Verdict.UNEXPECTED:
             step = _after_pressure(failed, verdict, tries, now, rules)
+        case Verdict.DOUBTFUL:
+            tries.clock_retries = 1  # signed afresh at once: a clock is worth one such retry
+            step = Retry(0.0, verdict.value)
     tries.is_uncertain = tries.is_uncertain or failed.is_unknown
     return step
 

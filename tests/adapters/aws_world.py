@@ -7,13 +7,14 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 from urllib.parse import parse_qs
 
 import orjson
 from aiohttp import web
 from botocore.loaders import create_loader
 
-from gateway.adapters.aws_clients import AwsClients, CallLimits, TargetAccess
+from gateway.adapters.aws_clients import AwsClients, CallLimits, CallPath, TargetAccess
 from gateway.adapters.codepipeline import CodePipelineCalls
 from gateway.core.model import Claim, Failure, JobResult, Operation
 from gateway.core.signals import Signal
@@ -58,14 +59,24 @@ class Signals:
 class World:
     """Calls to one target named `t`, and what was signalled about it."""
 
+    call_path: ClassVar[CallPath] = "lean"
+    """Set by the fixture of that name."""
+
     def __init__(self, access: TargetAccess, attempt_timeout_seconds: float = 5.0) -> None:
         self.signals = Signals()
         limits = CallLimits(32, attempt_timeout_seconds)
-        self.clients = AwsClients({"t": access}, self.signals, limits, "test-1", LOADER)
-        self.calls = CodePipelineCalls(self.clients, attempt_timeout_seconds)
+        self.clients = AwsClients(
+            {"t": access}, self.signals, limits, "test-1", LOADER, call_path=self.call_path
+        )
+        self.calls = CodePipelineCalls(self.clients, attempt_timeout_seconds, self.signals)
 
     async def put(self, result: JobResult | None = None) -> Failure | None:
         return await self.calls.put("t", result or job_result())
+
+    async def put_until_believed(self, result: JobResult | None = None) -> Failure | None:
+        """What is doubtful is tried once more, as the flow would."""
+        failure = await self.put(result)
+        return await self.put(result) if failure and failure.is_doubtful else failure
 
 
 @contextlib.asynccontextmanager

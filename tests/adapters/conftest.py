@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.aws_world import ACCESS_KEY, SECRET
+from gateway.adapters.aws_clients import CallPath
+from tests.adapters.aws_world import ACCESS_KEY, SECRET, World
 
 
 @pytest.fixture
@@ -23,3 +24,11 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     return tmp_path
+
+
+@pytest.fixture(params=["lean", "botocore"])
+def call_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CallPath:
+    """Every test that asks for it runs on both."""
+    path: CallPath = request.param
+    monkeypatch.setattr(World, "call_path", path)
+    return path

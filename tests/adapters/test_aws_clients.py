@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.aws_clients import TargetAccess, without_user
+from gateway.adapters.aws_clients import CallPath, TargetAccess, without_user
 from gateway.core.model import Failure, Verdict
 from gateway.core.retry import verdict
 from gateway.core.signals import TargetOpened
@@ -36,8 +36,15 @@ ROLE_KEY = AccessKey(
 
 
 @pytest.fixture(autouse=True)
-def files(aws_environment: Path) -> Path:
+def files(aws_environment: Path, call_path: CallPath) -> Path:
+    """Each test runs on both call paths."""
     return aws_environment
+
+
+def opened(region: str, endpoint: str) -> TargetOpened:
+    """What is told of a target, by the path that the test runs on."""
+    path = {"lean": "lean", "botocore": "botocore (set)"}[World.call_path]
+    return TargetOpened("t", region, endpoint, path)
 
 
 @pytest.fixture
@@ -76,7 +83,7 @@ async def test_the_effective_endpoint_and_region_are_told(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-southeast-2")
     async with calling(TargetAccess()) as world:
         assert await world.put() is None
-    assert world.signals.heard == [TargetOpened("t", "ap-southeast-2", simulator.endpoint)]
+    assert world.signals.heard == [opened("ap-southeast-2", simulator.endpoint)]
     [entry] = simulator.books
     assert entry.caller is not None
     assert entry.caller.region == "ap-southeast-2"
@@ -97,7 +104,7 @@ async def test_no_region_is_a_failure_that_ends_when_there_is_one(
         assert verdict(failure) is Verdict.ACCOUNT_FAULT
         (files / "config").write_text("[default]\nregion = eu-north-1\n")
         await put_until_accepted(world)
-    assert world.signals.heard == [TargetOpened("t", "eu-north-1", simulator.endpoint)]
+    assert world.signals.heard == [opened("eu-north-1", simulator.endpoint)]
 
 
 @pytest.mark.parametrize(

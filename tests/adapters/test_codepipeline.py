@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.adapters.aws_clients import TargetAccess
-from gateway.adapters.codepipeline import arguments, failure_of_call, failure_on_the_way
+from gateway.adapters.aws_wire import arguments
+from gateway.adapters.codepipeline import failure_of_call, failure_on_the_way
 from gateway.core.model import Failure, JobResult, Operation, Verdict
 from gateway.core.retry import verdict
 from gateway.simulation.codepipeline import CodePipelineSimulator
@@ -37,7 +38,7 @@ from tests.adapters.aws_world import (
 )
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("aws_environment")
+pytestmark = pytest.mark.usefixtures("aws_environment", "call_path")
 ANY_JOB = Rules(takes_any_id=True)
 
 
@@ -262,7 +263,7 @@ async def test_an_answer_is_read_by_its_code_else_by_its_status(
         serving(answering) as endpoint,
         calling(TargetAccess(REGION, endpoint=endpoint)) as world,
     ):
-        failure = await world.put()
+        failure = await world.put_until_believed()
     assert failure is not None
     assert (failure.code, failure.is_unknown) == (code, False)
     assert meaning is None or verdict(failure) is meaning

@@ -207,7 +207,7 @@ def test_at_level_debug_every_signal_is_logged() -> None:
 
 def test_signals_without_counter_are_never_suppressed() -> None:
     sink = Sink()
-    sink.emit(*[TargetOpened(f"t{n}", "eu-west-1", "https://e") for n in range(100)])
+    sink.emit(*[TargetOpened(f"t{n}", "eu-west-1", "https://e", "lean") for n in range(100)])
     assert len(sink.lines()) == 100
 
 

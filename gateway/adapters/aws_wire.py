@@ -1,0 +1,233 @@
+"""The lean way of the same call: sign, send and read, and nothing between them.
+
+    client.put_job_success_result(jobId=…)   botocore's own way, as if nothing had happened here
+    client.put_job_success_result(b"{…}")    the lean way, over the same session, with the same
+                                             credentials, to the same endpoint
+
+Two documented hooks make it: `creating-client-class` gives the four methods their second form, and
+`http_session_cls` gives aiobotocore's session a way to send what is ready to be sent. Connections,
+TLS, proxies and time-outs stay aiobotocore's; so do credentials, region, endpoint and exceptions.
+An answer that is no success is read by botocore's own parser: it is rare, and then every detail
+counts. A client may go the lean way only after gateway/adapters/aws_examination.py has compared
+both: before that, `client.wire` is None.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Final, NamedTuple, NoReturn
+
+import aiohttp
+import orjson
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.credentials import ReadOnlyCredentials
+from yarl import URL
+
+from gateway.adapters.aws_signing import Signer, SigningScope
+from gateway.core.model import Operation
+from gateway.ports import WallClock
+
+METHODS: Final[Mapping[Operation, str]] = {
+    Operation.JOB_SUCCESS: "put_job_success_result",
+    Operation.THIRD_PARTY_JOB_SUCCESS: "put_third_party_job_success_result",
+    Operation.JOB_FAILURE: "put_job_failure_result",
+    Operation.THIRD_PARTY_JOB_FAILURE: "put_third_party_job_failure_result",
+}
+TARGETS: Final[Mapping[Operation, str]] = {
+    operation: f"CodePipeline_20150709.{operation}" for operation in Operation
+}
+CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def arguments(body: bytes) -> dict[str, Any]:
+    """The wire body as keyword arguments for botocore's way.
+
+    `created` becomes a UTC datetime: botocore would read a bare number as local time first. It
+    leaves as the same number of seconds, to the microsecond.
+    """
+    members: dict[str, Any] = orjson.loads(body)
+    revision = members.get("currentRevision")
+    if revision is not None and "created" in revision:
+        revision["created"] = datetime.fromtimestamp(revision["created"], UTC)
+    return members
+
+
+def give_lean_methods(class_attributes: dict[str, Any], **_: object) -> None:
+    """For the event `creating-client-class.codepipeline`."""
+    class_attributes["wire"] = None
+    for operation, name in METHODS.items():
+        class_attributes[name] = _with_lean_form(operation, class_attributes[name])
+
+
+def _with_lean_form(operation: Operation, stock: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(stock)
+    async def put(client: Any, body: bytes | None = None, /, **members: Any) -> Any:
+        if body is None:
+            return await stock(client, **members)
+        return await client.wire.put(operation, body)
+
+    return put
+
+
+class Answer(NamedTuple):
+    """What came back, in the form in which botocore's parsers want it."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case."""
+    content: bytes
+
+    def metadata(self) -> dict[str, Any]:
+        """botocore's `ResponseMetadata` of an answer that is no error."""
+        metadata: dict[str, Any] = {
+            "HTTPStatusCode": self.status,
+            "HTTPHeaders": self.headers,
+            "RetryAttempts": 0,
+        }
+        if (request_id := self.headers.get("x-amzn-requestid")) is not None:
+            metadata["RequestId"] = request_id
+        return metadata
+
+
+class DirectSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore brings no types
+    """aiobotocore's transport, except that it follows no redirect, and can `post` at less cost.
+
+    A redirect followed sends a signed body, client token included, to a host that nobody has
+    configured, and reads that host's page as CodePipeline's answer.
+    """
+
+    async def post(self, url: URL, headers: Headers, body: bytes) -> Answer:
+        """Sends as `send` would send it without a proxy, raises what `send` would raise."""
+        try:
+            session: aiohttp.ClientSession = self._sessions.get(None)
+            if session is None:
+                session = await super()._get_session(None)
+            response = await session.request(
+                "POST", url, headers=headers, data=body, allow_redirects=False
+            )
+            content = await response.read()
+            raw_headers = response.raw_headers
+            names = {name.decode().lower(): value.decode() for name, value in raw_headers}
+            return Answer(response.status, names, content)
+        except Exception as error:
+            await self.send(_Failed(str(url), error))
+            raise
+
+    async def _get_session(self, proxy_url: str | None) -> _Unredirected:
+        return _Unredirected(await super()._get_session(proxy_url))
+
+    def way_round(self, url: str) -> str | None:
+        """What stands between us and the endpoint and is aiobotocore's to deal with, if any."""
+        if self._proxy_config.proxy_url_for(url) is not None:
+            return "proxy"
+        return None if self._cert_file is None else "client-certificate"
+
+
+class _Unredirected:
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def request(self, *arguments: Any, **options: Any) -> Any:
+        return await self._session.request(*arguments, allow_redirects=False, **options)
+
+
+class _Failed:
+    """A request that failed in `post`. `send` finds the same error when it looks at the headers,
+    and raises what it makes of it: so there is one translation, aiobotocore's own."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        self.url = url
+        self._error = error
+
+    @property
+    def headers(self) -> NoReturn:
+        raise self._error
+
+
+class Wire:
+    """One client's four calls. Every request equals, byte for byte, the one that botocore would
+    send at that moment with that body; every answer is returned or raised as botocore would."""
+
+    def __init__(
+        self,
+        client: Any,
+        url: str,
+        user_agent: str,
+        scope: SigningScope,
+        wall: WallClock = time.time,
+    ) -> None:
+        self._client = client
+        self._session: DirectSession = client._endpoint.http_session
+        self._credentials = client._request_signer._credentials
+        self.url = url
+        self._encoded_url = URL(url, encoded=True)
+        self._user_agent = user_agent
+        self._signer = Signer(url, CONTENT_TYPE, scope)
+        self._wall = wall
+        self._second, self._date = 0, time.strftime(DATE_FORMAT, time.gmtime(0))
+
+    async def put(self, operation: Operation, body: bytes) -> dict[str, Any]:
+        """The answer of a success. Raises what botocore raises for anything else."""
+        credentials = await self._credentials.get_frozen_credentials()
+        headers = self.headers(operation, body, credentials, self._wall(), str(uuid.uuid4()))
+        answer = await self._session.post(self._encoded_url, headers, body)
+        if answer.status >= 300:
+            await self._refuse(operation, answer)
+        return {"ResponseMetadata": answer.metadata()}
+
+    def headers(
+        self,
+        operation: Operation,
+        body: bytes,
+        credentials: ReadOnlyCredentials,
+        now: float,
+        invocation: str,
+    ) -> Headers:
+        """All but what aiohttp adds, in the order in which botocore leaves them."""
+        date, target = self._date_of(now), TARGETS[operation]
+        authorization = self._signer.authorization(target, body, date, credentials)
+        token = credentials.token
+        return (
+            ("X-Amz-Target", target),
+            ("Content-Type", CONTENT_TYPE),
+            ("User-Agent", self._user_agent),
+            ("X-Amz-Date", date),
+            *((("X-Amz-Security-Token", token),) if token else ()),
+            ("Authorization", authorization),
+            ("amz-sdk-invocation-id", invocation),
+            ("amz-sdk-request", "attempt=1"),
+            ("Content-Length", str(len(body))),
+            ("Accept-Encoding", "identity"),
+        )
+
+    def _date_of(self, now: float) -> str:
+        second = int(now)
+        if second != self._second:
+            self._date = time.strftime(DATE_FORMAT, time.gmtime(second))
+            self._second = second
+        return self._date
+
+    async def _refuse(self, operation: Operation, answer: Answer) -> NoReturn:
+        """botocore's own reading of an answer that is no success."""
+        client, endpoint = self._client, self._client._endpoint
+        model = client.meta.service_model.operation_model(operation)
+        response = {
+            "status_code": answer.status,
+            "headers": answer.headers,
+            "body": answer.content,
+            "context": {"operation_name": model.name},
+        }
+        protocol = model.service_model.resolved_protocol
+        parser = endpoint._response_parser_factory.create_parser(protocol)
+        parsed = await parser.parse(response, model.output_shape)
+        await endpoint._add_modeled_error_fields(response, parsed, model, parser)
+        parsed["ResponseMetadata"]["RetryAttempts"] = 0
+        code = parsed.get("Error", {}).get("Code")
+        raise client.exceptions.from_code(code)(parsed, model.name)
