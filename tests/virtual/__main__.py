@@ -9,17 +9,27 @@ import sys
 import time
 from collections.abc import Iterable
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
-from tests.virtual.run import Verdict, run
+from tests.mutations.planting import plant
+
+if TYPE_CHECKING:
+    from tests.virtual.run import Verdict
 
 
 def main() -> int:
     asked = _arguments().parse_args()
+    if asked.mutation is not None:
+        plant(asked.mutation)
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     if asked.verbose:
-        return _show(run(asked.first_seed))
+        return _show(_run(asked.first_seed))
     began = time.monotonic()
-    failed = sum(_tell(verdict) for verdict in verdicts(seeds, asked.processes))
+    failed = 0
+    for verdict in verdicts(seeds, asked.processes):
+        failed += _tell(verdict, asked.mutation)
+        if failed and asked.first_failure:
+            return 1
     seconds = time.monotonic() - began
     pace = f"{len(seeds) / seconds:.0f} seeds/s"
     print(f"{len(seeds)} seeds, {failed} with violations, {seconds:.1f} s, {pace}")
@@ -28,23 +38,33 @@ def main() -> int:
 
 def verdicts(seeds: Iterable[int], processes: int) -> Iterable[Verdict]:
     """In any order."""
+    import tests.virtual.run  # noqa: F401  before forking, so that nobody does it again
+
     gc.freeze()
     if processes == 1:
-        yield from map(run, seeds)
+        yield from map(_run, seeds)
         return
     with get_context("fork").Pool(processes) as pool:
-        yield from pool.imap_unordered(run, seeds, chunksize=8)
+        yield from pool.imap_unordered(_run, seeds, chunksize=8)
 
 
-def replay_line(seed: int) -> str:
-    return f"python -m tests.virtual --seeds 1 --first-seed {seed} --verbose"
+def replay_line(seed: int, mutation: str | None = None) -> str:
+    planted = "" if mutation is None else f"--mutation {mutation} "
+    return f"python -m tests.virtual {planted}--seeds 1 --first-seed {seed} --verbose"
 
 
-def _tell(verdict: Verdict) -> bool:
+def _run(seed: int) -> Verdict:
+    """Imported late: a mutation is planted before anything of the product is imported."""
+    from tests.virtual.run import run
+
+    return run(seed)
+
+
+def _tell(verdict: Verdict, mutation: str | None) -> bool:
     for violation in verdict.violations[:5]:
         print(f"seed {verdict.seed}: {violation}")
     if not verdict.is_clean:
-        print(f"    {replay_line(verdict.seed)}", flush=True)
+        print(f"    {replay_line(verdict.seed, mutation)}", flush=True)
     return not verdict.is_clean
 
 
@@ -62,6 +82,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--mutation", help="a deliberate fault of the product: tests/mutations")
+    parser.add_argument("--first-failure", action="store_true", help="stop at the first one")
     parser.add_argument("--verbose", "-v", action="store_true", help="tell the first seed's story")
     return parser
 
