@@ -30,7 +30,7 @@ from gateway.adapters.aws_credentials import (
     LiveCredentials,
     assumed_role,
 )
-from gateway.adapters.aws_examination import NotLean, examined
+from gateway.adapters.aws_examination import NO_RETRIES, NotLean, examined
 from gateway.adapters.aws_wire import DirectSession, give_lean_methods
 from gateway.adapters.shared_work import SharedWork, run_aside
 from gateway.core.signals import LeanCallRefused, TargetOpened
@@ -232,7 +232,7 @@ class AwsClients:
 
     def _common_options(self) -> dict[str, Any]:
         return {
-            "retries": {"mode": "standard", "total_max_attempts": 1},
+            "retries": dict(NO_RETRIES),
             "connect_timeout": self._limits.connect_timeout_seconds,
             "read_timeout": self._limits.read_timeout_seconds,
             "http_session_cls": DirectSession,

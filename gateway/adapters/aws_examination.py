@@ -58,6 +58,7 @@ CREDENTIALS: Final = (
     ReadOnlyCredentials("AKIDEXAMPLE", "sample/secret+key", "sample  token/+==", None),
     ReadOnlyCredentials("AKIDEXAMPLE", "sample/secret+key", None, None),
 )
+NO_RETRIES: Final = {"mode": "standard", "total_max_attempts": 1}
 _SIGNED: Final = re.compile(
     r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request, "
 )
@@ -87,6 +88,8 @@ async def _examined(client: Any) -> Wire:
     session = client._endpoint.http_session
     if not isinstance(session, DirectSession):
         raise NotLean("transport", is_by_design=True)
+    if client.meta.config.retries != NO_RETRIES:
+        raise NotLean("retries", is_by_design=True)
     wire: Wire | None = None
     for operation, credentials in zip(SAMPLES, cycle(CREDENTIALS), strict=False):
         body = wire_body(SAMPLES[operation])

@@ -41,6 +41,8 @@ TARGETS: Final[Mapping[Operation, str]] = {
     operation: f"CodePipeline_20150709.{operation}" for operation in Operation
 }
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+ONE_ATTEMPT: Final[Mapping[str, object]] = {"RetryAttempts": 0, "MaxAttemptsReached": True}
+"""What botocore's standard retries say where there is no second attempt."""
 DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
 Headers = tuple[tuple[str, str], ...]
@@ -89,7 +91,7 @@ class Answer(NamedTuple):
         metadata: dict[str, Any] = {
             "HTTPStatusCode": self.status,
             "HTTPHeaders": self.headers,
-            "RetryAttempts": 0,
+            **ONE_ATTEMPT,
         }
         if (request_id := self.headers.get("x-amzn-requestid")) is not None:
             metadata["RequestId"] = request_id
@@ -228,6 +230,6 @@ class Wire:
         parser = endpoint._response_parser_factory.create_parser(protocol)
         parsed = await parser.parse(response, model.output_shape)
         await endpoint._add_modeled_error_fields(response, parsed, model, parser)
-        parsed["ResponseMetadata"]["RetryAttempts"] = 0
+        parsed["ResponseMetadata"] |= ONE_ATTEMPT
         code = parsed.get("Error", {}).get("Code")
         raise client.exceptions.from_code(code)(parsed, model.name)

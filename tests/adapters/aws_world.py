@@ -127,18 +127,22 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 def answer(status: int, body: bytes = b"", *headers: str, request_id: bool = True) -> Answering:
     """Answers every request alike."""
-    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
-    if request_id:
-        lines.append("x-amzn-RequestId: 0123")
-    head = "\r\n".join([*lines, "", ""]).encode()
+    raw = answer_bytes(status, body, *headers, request_id=request_id)
 
     async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await read_request(reader)
-            writer.write(head + body)
+            writer.write(raw)
             await writer.drain()
 
     return answering
+
+
+def answer_bytes(status: int, body: bytes, *headers: str, request_id: bool = True) -> bytes:
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
+    if request_id:
+        lines.append("x-amzn-RequestId: 0123")
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class SecurityTokenService:

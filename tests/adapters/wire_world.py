@@ -16,7 +16,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from gateway.adapters.aws_examination import examined, headers_of, request_of_botocore, respelled
+from gateway.adapters.aws_examination import (
+    NO_RETRIES,
+    examined,
+    headers_of,
+    request_of_botocore,
+    respelled,
+)
 from gateway.adapters.aws_wire import DirectSession, Wire, give_lean_methods
 from gateway.core.limits import Structure
 from gateway.core.model import Operation
@@ -84,6 +90,7 @@ async def new_client(region: str, endpoint: str | None, options: dict[str, objec
         aws_secret_access_key="unused",
         config=AioConfig(
             parameter_validation=False,
+            retries=dict(NO_RETRIES),
             user_agent="aiobotocore/3 (as the gateway has it: made once)",
             http_session_cls=DirectSession,
             **options,

@@ -221,3 +221,8 @@ def test_the_bound_doubles_until_the_cap() -> None:
     backoff = Backoff(base_seconds=0.5, cap_seconds=3.0)
     assert [backoff.bound(attempt) for attempt in range(1, 6)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     assert backoff.delay(2, 0.25) == 0.25
+
+
+def test_a_doubtful_failure_is_no_other_verdict() -> None:
+    for code in VERDICTS:
+        assert verdict(Failure(code, 400, is_doubtful=True)) is Verdict.DOUBTFUL

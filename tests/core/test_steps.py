@@ -158,3 +158,22 @@ def test_a_retry_waits_within_the_backoff_and_the_deadline(pressures, chance):
     step = after(BROKEN, Verdict.PRESSURE, replace(CALM, chance=chance), tries)
     assert isinstance(step, Retry)
     assert 0 <= step.delay_seconds <= 8.0
+
+
+def test_what_is_doubtful_is_tried_again_at_once_and_uses_up_nothing():
+    tries = Tries(attempts=1)
+    doubtful = Failure("SerializationException", 400, is_doubtful=True)
+    late = replace(CALM, seconds_left=-1.0, is_target_accepting=True)
+    assert after(doubtful, Verdict.DOUBTFUL, late, tries) == Retry(0.0, "doubtful")
+    assert (tries.budget_used, tries.pressures) == (0, 0)
+    assert after(Failure("SerializationException", 400), Verdict.EVENT_FAULT, late, tries) == End(
+        OutcomeKind.DEAD_LETTERED, reason=Reason.REFUSED
+    )
+
+
+def test_a_clock_that_was_doubted_is_not_given_a_second_retry():
+    tries = Tries(attempts=1)
+    after(Failure("RequestExpired", 400, is_doubtful=True), Verdict.DOUBTFUL, CALM, tries)
+    assert after(Failure("RequestExpired", 400), Verdict.CLOCK, CALM, tries) == Hold(
+        "RequestExpired"
+    )

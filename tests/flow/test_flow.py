@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from gateway.core.backpressure import Budgets
-from gateway.core.model import Certainty, CommitPoint, OutcomeKind, Partition, Reason
+from gateway.core.model import Certainty, CommitPoint, Failure, OutcomeKind, Partition, Reason
 from gateway.core.signals import (
     FarAhead,
     IntakePaused,
@@ -272,6 +272,21 @@ async def test_after_a_revocation_no_attempt_begins_and_memory_is_given_back_onc
         assert not world.codepipeline.calls
         assert member.backpressure.records == member.backpressure.bytes == 0
         assert member.rooms["default"].in_flight == 0
+
+
+@pytest.mark.parametrize("code", ["SerializationException", "SignatureDoesNotMatch"])
+async def test_a_doubtful_refusal_is_asked_again_at_once_and_halts_nobody(code):
+    async with small_world() as world:
+        world.codepipeline.answers("a", Failure(code, 400, is_doubtful=True), None)
+        member = await world.member()
+        world.send("a:succeeded:1", "a:failed:2")
+        await asyncio.sleep(5)
+        assert world.kinds()["a:succeeded:1"] == "accepted"
+        assert world.codepipeline.called("a")[:2] == [b"a:succeeded:1"] * 2, "its lane is kept"
+        first, second = world.codepipeline.calls[:2]
+        assert second.began - first.ended < 0.01
+        assert not world.dead_letters.durable
+        assert not member.told.of(TargetHalted)
 
 
 async def test_what_was_not_settled_is_delivered_by_the_next_owner():
