@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tests.mutations.shipped_bugs import SHIPPED_BUGS
+
 
 class Change(NamedTuple):
     """`old` stands in `file` exactly once."""
@@ -22,7 +24,7 @@ class Mutation(NamedTuple):
     breaks: str
     changes: tuple[Change, ...]
     found_by: str | None = None
-    """A test file; None: the simulation."""
+    """A test file, or one test of it; None: the simulation."""
 
     def files(self) -> list[str]:
         return list(dict.fromkeys(change.file for change in self.changes))
@@ -229,9 +231,8 @@ _ALL = (
         "pause-not-applied-again",
         "what was paused is believed to be paused in the next assignment",
         "intake.py",
-        "            for of_the_last in (self._paused, self._held, self._far_ahead):\n"
-        "                of_the_last.clear()\n",
-        "",
+        "        if assignment is not self._assignment:\n",
+        "        if False:\n",
     ),
     # known endings
     _one(
@@ -385,6 +386,44 @@ _ALL = (
         "            assignment.confirm_commits()\n",
         "            pass\n",
     ),
+    # what other replicas tell
+    _one(
+        "tail-not-waited-for",
+        "partitions begin before what their last owner ended was heard",
+        "partitions.py",
+        "            await self._catch_up()",
+        "            pass",
+        "tests/flow/test_outcome_tail.py",
+    ),
+    _one(
+        "digest-of-another-key",
+        "digests made with another key are compared",
+        "core/endings.py",
+        "outcome.digest if self._shares_digests and outcome.claim",
+        "outcome.digest if outcome.claim",
+        "tests/core/test_endings.py",
+    ),
+    _one(
+        "source-is-enough",
+        "in a topic made anew a contradiction passes for a redelivery",
+        "deliver.py",
+        "        says_the_same = ending.claim in (None, delivery.result.claim)\n",
+        "        says_the_same = True\n",
+        "tests/flow/test_outcome_tail.py",
+    ),
+    _one(
+        "hearsay-overwrites",
+        "what somebody tells replaces what this process has seen",
+        "core/endings.py",
+        "    return known.digest is not None\n",
+        "    return False\n",
+        "tests/core/test_endings.py",
+    ),
 )
 
-MUTATIONS = {mutation.name: mutation for mutation in _ALL}
+_SHIPPED = tuple(
+    Mutation(bug.name, bug.breaks, (Change(bug.file, bug.old, bug.new),), bug.test)
+    for bug in SHIPPED_BUGS
+)
+
+MUTATIONS = {mutation.name: mutation for mutation in (*_ALL, *_SHIPPED)}
