@@ -22,6 +22,8 @@ from tests.conftest import Topics
 from tests.waiting import wait_until
 
 KEY = "AKIAIOSFODNN7EXAMPLE"
+CALL_PATH = "GATEWAY_AWS__CALL_PATH"
+"""Set it to `botocore` round a run of these tests, and they all take the reference way."""
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
@@ -123,6 +125,7 @@ class Stage:
             "GATEWAY_DEAD_LETTERS__TOPIC": self.topics.dead_letters,
             "GATEWAY_RETRY__EARLY_RESULT_DELAYS_SECONDS": "0.1",
             "GATEWAY_ADMIN__PORT": "0",
+            **{name: os.environ[name] for name in (CALL_PATH,) if name in os.environ},
             **settings,
         }
 
