@@ -36,6 +36,8 @@ EVENT_FAULTS = frozenset(
 )
 THROTTLES = frozenset({"ThrottlingException"})
 REFUSALS = ENDED | UNKNOWN_JOB | EVENT_FAULTS
+SECOND_OPINIONS = frozenset({"SerializationException"})
+"""Refusals that may be owed to how the request was made: it may be made once more, another way."""
 ACCOUNT_FAULTS = frozenset(
     {
         "ExpiredToken",

@@ -13,6 +13,7 @@ from gateway.simulation.history import (
     ACCEPTED,
     ENDED,
     REFUSALS,
+    SECOND_OPINIONS,
     UNKNOWN_JOB,
     Call,
     Content,
@@ -155,7 +156,8 @@ def _refusals_allowed(lookup: Lookup, call: Call, own: list[Call]) -> int:
         if lookup.is_conclusive(other)
     )
     may_be_young = not accepted and all(before.answer in ENDED for before in own)
-    return copies * terms * (1 + (lookup.history.early_attempts if may_be_young else 0))
+    opinions = 2 if any(before.answer in SECOND_OPINIONS for before in own) else 1
+    return copies * terms * (opinions + (lookup.history.early_attempts if may_be_young else 0))
 
 
 def _was_ended_by_others(lookup: Lookup, call: Call, calls: list[Call]) -> bool:

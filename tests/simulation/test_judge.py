@@ -428,6 +428,14 @@ def test_more_refusals_than_records_that_ask_are_needless() -> None:
     assert judgement.repeats_needless == 1
 
 
+def test_a_request_that_could_not_be_read_may_be_made_once_more_another_way() -> None:
+    unread = "SerializationException"
+    twice = with_results(J, calls=[call(J, 10.0, unread), call(J, 11.0)])
+    assert judge(twice).is_clean
+    calls = [call(J, at, unread) for at in (10.0, 11.0, 12.0)]
+    assert judge(with_results(J, calls=calls)).repeats_needless == 1
+
+
 def test_attempts_for_a_job_that_may_be_too_young_are_no_repeats() -> None:
     calls = [call(J, at, ENDED_ALREADY) for at in (10.0, 11.0, 12.0)]
     history = replace(with_results(J, calls=calls), outcomes=(ended(0, 100.0, J, "already-ended"),))
