@@ -1,9 +1,11 @@
 """All benchmarks, one table.
 
     python -m benchmarks [--quick] [--json] [--only drain|parts|memory] [--tls]
+                         [--call-path botocore|lean]
 
 Ratios say something about the code, absolute figures about the machine; the bars on CPU are scaled
-by what a call of stock aiobotocore costs in the same run. Exit code 1 if a bar is missed.
+by what a call of stock aiobotocore costs in the same run. The bars are defined for the call path
+`botocore`, aiobotocore's own. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 from benchmarks import decode
 from benchmarks.drain import STOCK_MICROSECONDS, Drained, drain
 from benchmarks.memory import Grown, grow
-from benchmarks.stage import Cores, Stage, endpoint, stage
+from benchmarks.stage import Cores, Load, Stage, endpoint, stage
 
 WHAT = ("drain", "parts", "memory")
 
@@ -60,18 +62,16 @@ class Size:
     records: int
     rounds: int
     jobs: int
-    concurrency: int
+    load: Load
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Size:
-        full = cls(50_000, 2, 600_000, 32)
-        quick = cls(5_000, 2, 60_000, 32)
-        usual = quick if options.quick else full
+        records, jobs = (5_000, 60_000) if options.quick else (50_000, 600_000)
         return cls(
-            options.records or usual.records,
-            options.rounds or usual.rounds,
-            options.jobs or usual.jobs,
-            options.concurrency or usual.concurrency,
+            options.records or records,
+            options.rounds,
+            options.jobs or jobs,
+            Load(options.concurrency, options.call_path),
         )
 
 
@@ -106,7 +106,8 @@ def method(size: Size, cores: Cores, options: argparse.Namespace) -> list[str]:
     call = "TLS" if options.tls else "plain HTTP"
     return [
         f"{quick}{size.records:,} records a round, {size.rounds} rounds of gateway and bare loop "
-        f"in turns, concurrency {size.concurrency}, {call}, real Kafka;",
+        f"in turns, concurrency {size.load.concurrency}, {call}, "
+        f"call path {size.load.call_path}, real Kafka;",
         f"{cores}; memory: {size.jobs:,} unique jobs, default budgets.",
         f"scaled: to a machine on which stock aiobotocore's call over TLS costs "
         f"{STOCK_MICROSECONDS:g} µs.",
@@ -126,8 +127,8 @@ class Run:
 
     async def run(self) -> None:
         self.cores.pin_this_process()
-        concurrency, is_tls = self.size.concurrency, self._options.tls
-        async with stage(self._folder, self.cores, concurrency, is_tls=is_tls) as played:
+        load, is_tls = self.size.load, self._options.tls
+        async with stage(self._folder, self.cores, load, is_tls=is_tls) as played:
             if self._options.only != "memory":
                 await self._drain(played)
             if self._options.only in (None, "memory"):
@@ -178,7 +179,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object, all details")
     parser.add_argument("--only", choices=WHAT)
     parser.add_argument("--tls", action="store_true", help="calls over TLS, needs openssl")
-    for name in ("records", "rounds", "jobs", "concurrency"):
+    parser.add_argument("--call-path", choices=("botocore", "lean"), default="botocore")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--concurrency", type=int, default=32)
+    for name in ("records", "jobs"):
         parser.add_argument(f"--{name}", type=int)
     return parser.parse_args()
 

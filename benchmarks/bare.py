@@ -1,10 +1,10 @@
 """A bare loop of calls of PutJobSuccessResult: nothing but aiobotocore, so many at a time.
 
-    python benchmarks/bare.py URL [--calls 50000] [--concurrency 32] [--client gateway|stock]
+    python benchmarks/bare.py URL [--calls 50000] [--concurrency 32] [--client botocore|lean|stock]
 
-The arguments are in memory before the first call. `gateway` is the client that the gateway builds,
-`stock` is aiobotocore's as it comes, but for a connection for every call. Prints one line of JSON:
-calls, seconds, CPU seconds of this process.
+What is sent is in memory before the first call. `botocore` and `lean` are the client that the
+gateway builds for that call path, `stock` is aiobotocore's as it comes, but for a connection for
+every call. Prints one line of JSON: calls, seconds, CPU seconds of this process.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
-from benchmarks.events import arguments
+from benchmarks.events import arguments, bodies
 from gateway.adapters.aws_clients import AwsClients, CallLimits, TargetAccess
 from gateway.core.signals import Signal
 
@@ -35,12 +35,13 @@ class Silence:
 
 
 @contextlib.asynccontextmanager
-async def opened(kind: str, url: str, concurrency: int) -> Any:
-    if kind == "gateway":
-        access = {"t": TargetAccess(REGION, endpoint=url)}
-        clients = AwsClients(access, Silence(), CallLimits(concurrency), "benchmark")
+async def opened(kind: Literal["botocore", "lean", "stock"], url: str, concurrency: int) -> Any:
+    if kind != "stock":
+        access, limits = {"t": TargetAccess(REGION, endpoint=url)}, CallLimits(concurrency)
+        clients = AwsClients(access, Silence(), limits, "benchmark", call_path=kind)
         try:
-            yield (await clients.ready("t")).put_job_success_result
+            method: Any = (await clients.ready("t")).put_job_success_result
+            yield method if kind == "lean" else lambda members: method(**members)
         finally:
             await clients.close()
         return
@@ -49,13 +50,13 @@ async def opened(kind: str, url: str, concurrency: int) -> Any:
         "codepipeline", region_name=REGION, endpoint_url=url, config=config
     )
     async with creation as client:
-        yield client.put_job_success_result
+        yield lambda members: client.put_job_success_result(**members)
 
 
-async def run(call: Call, waiting: Iterator[dict[str, Any]], concurrency: int) -> None:
+async def run(call: Call, waiting: Iterator[object], concurrency: int) -> None:
     async def work() -> None:
         for one in waiting:
-            await call(**one)
+            await call(one)
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
 
@@ -63,8 +64,9 @@ async def run(call: Call, waiting: Iterator[dict[str, Any]], concurrency: int) -
 async def measure(options: argparse.Namespace) -> dict[str, float]:
     async with opened(options.client, options.url, options.concurrency) as call:
         warm = min(WARM_CALLS, options.calls)
-        await run(call, arguments(0, warm), options.concurrency)
-        made = list(arguments(warm, options.calls))
+        sent = bodies if options.client == "lean" else arguments
+        await run(call, sent(0, warm), options.concurrency)
+        made = list(sent(warm, options.calls))
         cpu, clock = time.process_time(), time.perf_counter()
         await run(call, iter(made), options.concurrency)
         return {
@@ -79,7 +81,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--client", choices=("gateway", "stock"), default="gateway")
+    parser.add_argument("--client", choices=("botocore", "lean", "stock"), default="botocore")
     print(json.dumps(asyncio.run(measure(parser.parse_args()))))
 
 

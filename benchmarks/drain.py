@@ -69,7 +69,7 @@ async def drain(
         tell(f"round {number + 1} of {rounds}: gateway, {records} records")
         gateways.append(await _through_the_gateway(stage, number, records))
         tell(f"round {number + 1} of {rounds}: bare loop, {records} calls")
-        bares.append(await stage.bare("gateway", records))
+        bares.append(await stage.bare(stage.load.call_path, records))
         stock_calls = min(STOCK_CALLS, records)
         stocks.append(await stage.beside(yardstick).bare("stock", stock_calls))
     pairs = list(zip(gateways, bares, strict=True))

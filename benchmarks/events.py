@@ -34,6 +34,18 @@ def events(first: int, count: int) -> Iterator[tuple[bytes, bytes]]:
         yield name.encode(), f'{{"jobId": "{name}", {_REST}'.encode()
 
 
+def bodies(first: int, count: int) -> Iterator[bytes]:
+    """The same job results as they go over the wire."""
+    revision = {**REVISION, "created": CREATED.timestamp()}
+    for number in range(first, first + count):
+        members = {
+            "jobId": job_id(number),
+            "currentRevision": revision,
+            "executionDetails": EXECUTION,
+        }
+        yield json.dumps(members, separators=(",", ":")).encode()
+
+
 def arguments(first: int, count: int) -> Iterator[dict[str, Any]]:
     """The same job results as keyword arguments of `put_job_success_result`."""
     revision = {**REVISION, "created": CREATED}

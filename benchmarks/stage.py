@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaProducer
 
@@ -43,6 +43,14 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "PYTHONPATH": str(HERE.parent),
 }
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many calls at once, and by which of the gateway's ways."""
+
+    concurrency: int
+    call_path: Literal["botocore", "lean"]
 
 
 class NoProgress(Exception):
@@ -206,27 +214,28 @@ class Stage:
     """A broker with the gateway's three topics, and an endpoint."""
 
     def __init__(
-        self, broker: KafkaBroker, endpoint: Endpoint, cores: Cores, folder: Path, concurrency: int
+        self, broker: KafkaBroker, endpoint: Endpoint, cores: Cores, folder: Path, load: Load
     ) -> None:
         self.endpoint = endpoint
-        self.concurrency = concurrency
+        self.load = load
         self._broker = broker
         self._cores = cores
         self._folder = folder
 
     def beside(self, endpoint: Endpoint) -> Stage:
         """The same stage with another endpoint."""
-        return Stage(self._broker, endpoint, self._cores, self._folder, self.concurrency)
+        return Stage(self._broker, endpoint, self._cores, self._folder, self.load)
 
     @contextlib.asynccontextmanager
     async def gateway(self) -> AsyncIterator[MeasuredGateway]:
         """Default settings, but for a room that is as large as the loop's concurrency, always."""
-        room = dict.fromkeys(("initial", "min", "max"), self.concurrency)
+        room = dict.fromkeys(("initial", "min", "max"), self.load.concurrency)
         target = {"region": "eu-west-1", "endpoint": self.endpoint.url, "room": room}
         settings = {
             "kafka": {"bootstrap_servers": self._broker.bootstrap_servers},
             "input": {"start": "earliest"},
             "targets": {"default": target},
+            "aws": {"call_path": self.load.call_path},
             "admin": {"port": 0},
         }
         configuration = self._folder / "gateway.yaml"
@@ -249,7 +258,7 @@ class Stage:
         """benchmarks/bare.py's calls."""
         arguments = (self.endpoint.url, "--client", client, "--calls", str(calls))
         process = await self._started(
-            *("-m", "benchmarks.bare", *arguments, "--concurrency", str(self.concurrency)),
+            *("-m", "benchmarks.bare", *arguments, "--concurrency", str(self.load.concurrency)),
             stdout=asyncio.subprocess.PIPE,
         )
         try:
@@ -300,10 +309,10 @@ async def send(producer: AIOKafkaProducer, events: Iterable[tuple[bytes, bytes]]
 
 @contextlib.asynccontextmanager
 async def stage(
-    folder: Path, cores: Cores, concurrency: int, *, is_tls: bool = False
+    folder: Path, cores: Cores, load: Load, *, is_tls: bool = False
 ) -> AsyncIterator[Stage]:
     small = {"retention.bytes": str(LOG_BYTES), "segment.bytes": str(LOG_BYTES // 4)}
     topics = [Topic(t.name, t.partitions, {**t.configs, **small}) for t in gateway_topics()]
     async with KafkaBroker(folder / "kafka", properties=FAST) as broker, endpoint(is_tls) as called:
         await broker.create_topics(*topics)
-        yield Stage(broker, called, cores, folder, concurrency)
+        yield Stage(broker, called, cores, folder, load)
