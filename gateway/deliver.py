@@ -213,6 +213,8 @@ class Deliveries:
         return False
 
     def _begin_attempts(self, lineup: Lineup) -> None:
+        if not lineup.room.has_place():
+            return  # as a rule; asked again by whoever leaves it
         if not self._world.is_owner():
             return  # asked again by `nudge`, at the next poll
         while not self._is_stopped and (delivery := self._next_attempt(lineup)):
