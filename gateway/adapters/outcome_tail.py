@@ -40,8 +40,9 @@ _AT_ONCE = 250
 """Outcomes heard before the event loop gets its turn: about 2 ms."""
 _POLL_SECONDS = 0.5
 _FETCH_WAIT_SECONDS = 0.2
-"""A broker answers one question after the other, so a question for the end of the log waits for
-the fetch that is under way: so long at most."""
+"""How much comes together: a fetch for every few outcomes would cost more than hearing them. Not
+longer, since a broker answers one question after the other, so that a question for the end of the
+log waits for the fetch that is under way."""
 _FETCH_BYTES, _PARTITION_FETCH_BYTES = 4_194_304, 524_288
 
 
@@ -187,6 +188,7 @@ class KafkaOutcomeTail:
             isolation_level="read_committed",
             fetch_max_bytes=_FETCH_BYTES,
             max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+            fetch_min_bytes=_FETCH_BYTES,
             fetch_max_wait_ms=round(_FETCH_WAIT_SECONDS * 1000),
             metadata_max_age_ms=round(self._reach.refresh_seconds * 1000),
         )
