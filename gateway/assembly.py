@@ -72,6 +72,7 @@ def consumer_settings(settings: Settings, group_id: str) -> ConsumerSettings:
         rebalance_timeout_seconds=kafka.rebalance_timeout_seconds,
         max_poll_interval_seconds=kafka.max_poll_interval_seconds,
         commit_timeout_seconds=kafka.commit_timeout_seconds,
+        metadata_refresh_seconds=kafka.metadata_refresh_seconds,
         fetch_max_bytes=kafka.fetch_max_bytes,
     )
 
@@ -147,7 +148,9 @@ def decoder(settings: Settings, digest_key: bytes) -> Decoder:
 def reach(settings: Settings) -> Reach:
     """Twice as many outcomes would push the first ones out of the endings again."""
     outcomes = settings.outcomes
-    return Reach(outcomes.topic, outcomes.window_seconds, settings.budgets.endings // 2)
+    most = settings.budgets.endings // 2
+    refresh_seconds = settings.kafka.metadata_refresh_seconds
+    return Reach(outcomes.topic, outcomes.window_seconds, most, refresh_seconds)
 
 
 def told_endings(settings: Settings, endings: Endings) -> ToldEndings:

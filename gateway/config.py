@@ -93,6 +93,9 @@ class Kafka(Section):
     commit_timeout_seconds: Number = _setting(
         5, "A commit that takes longer counts as unknown and is made again.", 0.1, 300
     )
+    metadata_refresh_seconds: Number = _setting(
+        60, "How soon partitions that were added to a topic are noticed.", 0.1, 3600
+    )
     max_batch_records: Whole = _setting(500, "Records taken at once.", 1, 100_000)
     fetch_max_bytes: Whole = _setting(
         16_777_216, "Bytes that one answer of a broker may hold.", 1024, 1_073_741_824

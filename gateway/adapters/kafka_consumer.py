@@ -30,6 +30,7 @@ class ConsumerSettings:
     rebalance_timeout_seconds: float = 60.0
     max_poll_interval_seconds: float = 300.0
     commit_timeout_seconds: float = 5.0
+    metadata_refresh_seconds: float = 60.0
     request_timeout_seconds: float = 30.0
     """Joining a group waits for its slowest member, so this is longer than for other clients."""
     stop_timeout_seconds: float = 10.0
@@ -85,6 +86,7 @@ def _options(connection: KafkaConnection, settings: ConsumerSettings) -> dict[st
         "heartbeat_interval_ms": _milliseconds(settings.heartbeat_seconds),
         "rebalance_timeout_ms": _milliseconds(settings.rebalance_timeout_seconds),
         "max_poll_interval_ms": _milliseconds(settings.max_poll_interval_seconds),
+        "metadata_max_age_ms": _milliseconds(settings.metadata_refresh_seconds),
         "fetch_max_bytes": settings.fetch_max_bytes,
         "max_partition_fetch_bytes": settings.max_partition_fetch_bytes,
     }
