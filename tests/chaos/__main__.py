@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.simulation.history import History
@@ -37,12 +38,15 @@ from tests.chaos.verdict import Report, behaviour, judged, recorded
 
 _READY_SECONDS = 60.0
 _CALM_SECONDS = 180.0
+_AFTER_SECONDS = 5.0
 
 
 async def storm(stage: Stage, options: argparse.Namespace) -> tuple[Report, History]:
     acts = schedule(options.seed, options.minutes * 60, len(stage.members), SESSION_SECONDS)
-    # A tenth more than the storm is long: it ends with work on its way.
-    script = workload(options.seed, int(1.1 * 60 * options.minutes * options.rate))
+    # More than the storm is long: it ends with work on its way.
+    records = int((60 * options.minutes + _AFTER_SECONDS) * options.rate)
+    script = workload(options.seed, records)
+    script = replace(script, events=script.events[:records])
     last = epilogue()
     own = [Job(str(event.key, "ascii")) for event in last if event.key]
     await stage.simulator.make_jobs([*script.jobs, *own])
