@@ -136,6 +136,8 @@ class Letter:
     """Key, value and headers are the original's, or it says that it was truncated."""
     moment: str = ""
     """When it was written, in its own words: a write made again says the same."""
+    appended: float | None = None
+    """When the broker took it; None: its timestamp is the original record's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,14 @@ def _commits_pass_only_what_ended(lookup: Lookup) -> Iterator[Finding]:
             yield Finding("G1", str(entry.source), f"committed {late:.3f} s before it ended")
         elif outcome.kind == "dead-lettered" and entry.source not in lookup.letters:
             yield Finding("G1", str(entry.source), "committed without its dead letter", True)
+        elif _was_letter_late(lookup, entry, passed_at):
+            yield Finding("G1", str(entry.source), "committed before its dead letter was durable")
+
+
+def _was_letter_late(lookup: Lookup, entry: Entry, passed_at: float) -> bool:
+    times = [letter.appended for letter in lookup.letters.get(entry.source, ())]
+    known = [time for time in times if time is not None]
+    return bool(known) and min(known) > passed_at + lookup.history.skew_seconds
 
 
 # G8: nothing lost, nothing called that should not be
@@ -186,7 +194,9 @@ def _one_end_a_term(lookup: Lookup) -> Iterator[Finding]:
 def _no_dead_letter_for_the_account(lookup: Lookup) -> Iterator[Finding]:
     for entry in lookup.entries.values():
         outcome = lookup.first_outcome(entry)
-        if outcome is None or outcome.kind != "dead-lettered" or outcome.reason == "expired":
+        if outcome is None or outcome.kind != "dead-lettered":
+            continue
+        if outcome.reason in ("expired", "given-up"):  # an operator's words, judged with G8
             continue
         answers = {call.answer for call in lookup.calls_of(entry)}
         if lookup.is_valid(entry) and answers and answers <= ACCOUNT_FAULTS | THROTTLES:

@@ -231,6 +231,20 @@ async def test_the_intake_pauses_at_a_budget_and_goes_on_by_itself():
         assert world.committed() == 400
 
 
+async def test_a_pause_is_applied_again_to_the_next_assignment():
+    async with small_world() as world:
+        world.outcomes._delay_seconds = None
+        member = await world.member(Budgets(records=10, bytes=10**9, lanes=1000))
+        world.send(*(f"job{number}:succeeded:1" for number in range(12)))
+        await asyncio.sleep(5)
+        assert member.backpressure.is_paused
+        await member.source.revoked()
+        await member.source.assigned([Partition(TOPIC, 0)], world.group.generation)
+        world.send(*(f"more{number}:succeeded:1" for number in range(500)))
+        await asyncio.sleep(5)
+        assert member.backpressure.records <= 10 + 12 + 100, "a budget, and one batch more"
+
+
 async def test_a_revocation_waits_for_calls_under_way_only_and_commits():
     async with small_world() as world:
         world.codepipeline.seconds = 5.0

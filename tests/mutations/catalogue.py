@@ -233,6 +233,7 @@ _ALL = (
         "intake.py",
         "        if assignment is not self._assignment:\n",
         "        if False:\n",
+        "tests/flow/test_flow.py",
     ),
     # known endings
     _one(

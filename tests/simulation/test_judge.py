@@ -403,6 +403,14 @@ def test_an_answer_that_may_have_met_a_time_out_proves_nothing() -> None:
     assert the_one_violation(judge(quick)) == ("G2", "two calls of one process at once")
 
 
+def test_a_dead_letter_younger_than_its_commit_is_reported() -> None:
+    (letter,) = (one for one in CLEAN.letters if one.source == source(4))
+    others = [one for one in CLEAN.letters if one is not letter]
+    for appended, is_clean in ((5.0, True), (1000.0, False)):
+        timed = replace(CLEAN, letters=(*others, replace(letter, appended=appended)))
+        assert judge(timed).is_clean is is_clean
+
+
 # G3
 
 

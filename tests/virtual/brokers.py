@@ -25,8 +25,12 @@ class Weather:
     chance: Random
     is_out: bool = False
     """No broker answers anybody."""
+    is_read_only: bool = False
+    """Topics take no record; groups go on."""
     seconds: float = 0.02
     """What a request takes, at most."""
+    fetch_seconds: float = 0.0
+    """What a fetch takes more, at most."""
     lost_answers: float = 0.0
     """Chance that a write is acknowledged only when its writer asks again."""
     doubled_writes: float = 0.0
@@ -38,10 +42,11 @@ class Weather:
     """When the last commit has landed that is on its way."""
 
     def come_back(self) -> None:
-        self.is_out = False
+        self.is_out = self.is_read_only = False
 
     def speed_up(self) -> None:
         self.seconds = 0.02
+        self.fetch_seconds = 0.0
 
     def answer_writes(self) -> None:
         self.lost_answers = self.doubled_writes = 0.0
@@ -79,7 +84,8 @@ class BrokersOf(Service):
         return 2 * self._weather.delay()
 
     def fetch_seconds(self) -> float:
-        return self._weather.delay()
+        weather = self._weather
+        return weather.delay() + weather.fetch_seconds * weather.chance.random()
 
     def commit_fate(self) -> CommitFate:
         weather = self._weather
@@ -148,7 +154,7 @@ class Writer(Generic[Entry]):
             self._try()
 
     def _try(self) -> None:
-        if self._brokers.is_cut_off():
+        if self._brokers.is_cut_off() or self._weather.is_read_only:
             self._later(_ASK_AGAIN_SECONDS, self._try)
             return
         self._loop.call_later(self._weather.delay(), self._arrive, context=self._loop.outside)

@@ -233,7 +233,10 @@ def _too_early(author: _Author) -> None:
 
 def _too_late(author: _Author) -> None:
     job = author.job(JobState.TIMED_OUT)
-    author.send(author.result(job), job)
+    request = author.result(job)
+    for _ in range(author.chance.choice((1, 2, 3))):
+        author.send(request, job, has_key=author.chance.random() < 0.3)
+        author.pass_time()
 
 
 def _wrong_token(author: _Author) -> None:
@@ -266,7 +269,7 @@ _TELLERS: dict[Callable[[_Author], None], float] = {
     _contradiction: 0.08,
     _continuation: 0.05,
     _too_early: 0.03,
-    _too_late: 0.02,
+    _too_late: 0.03,
     _wrong_token: 0.03,
     _unknown: 0.03,
     _urgent: 0.03,

@@ -36,6 +36,8 @@ class Stage(Protocol):
 
     def put_holes(self) -> None: ...
 
+    def later(self, seconds: float, work: Callable[[], None]) -> None: ...
+
 
 def crash(stage: Stage) -> Undo:
     """SIGKILL, between any two steps."""
@@ -62,6 +64,15 @@ def leave(stage: Stage) -> Undo:
         if stage.chance.random() < 0.2:
             member.terminate()
     return stage.join if stage.chance.random() < 0.6 else None
+
+
+def leave_amid_a_fetch(stage: Stage) -> Undo:
+    """Told to go at once, while a read is under way that will return when nobody wants it."""
+    stage.weather.fetch_seconds = 2.0
+    for member in _some(stage):
+        stage.later(1.0, member.terminate)
+        stage.later(1.0, member.terminate)
+    return stage.weather.speed_up
 
 
 def start_and_stop(stage: Stage) -> Undo:
@@ -123,8 +134,19 @@ def outage(stage: Stage) -> Undo:
     return back
 
 
+def read_only(stage: Stage) -> Undo:
+    """Too few replicas are in sync: nothing can be written, and members come and go."""
+    stage.weather.is_read_only = True
+    return stage.weather.come_back
+
+
 def slow_brokers(stage: Stage) -> Undo:
     stage.weather.seconds = stage.chance.choice((0.2, 1.0, 3.0))
+    return stage.weather.speed_up
+
+
+def slow_fetches(stage: Stage) -> Undo:
+    stage.weather.fetch_seconds = stage.chance.choice((0.5, 2.0, 4.0))
     return stage.weather.speed_up
 
 
@@ -201,12 +223,15 @@ FAULTS: dict[Callable[[Stage], Undo], float] = {
     crash_now: 1.5,
     join: 1.5,
     leave: 2.0,
+    leave_amid_a_fetch: 0.7,
     start_and_stop: 0.7,
     freeze: 1.5,
     cut_off: 1.0,
     jump: 0.7,
     outage: 1.0,
+    read_only: 1.5,
     slow_brokers: 1.0,
+    slow_fetches: 1.0,
     lost_answers: 1.0,
     commits_in_trouble: 2.0,
     holes: 1.0,

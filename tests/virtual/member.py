@@ -30,7 +30,7 @@ from tests.virtual.loop import Process, VirtualLoop
 TOPIC = "job-results"
 WRITE_SECONDS = 3.0
 DRAIN_SECONDS = 5.0
-READING_SECONDS = 2.0
+READING_SECONDS = 0.5
 COMMIT_INTERVAL_SECONDS = 1.0
 
 
@@ -77,6 +77,16 @@ def configuration(chance: Random, targets: tuple[str, ...]) -> Configuration:
         shares_digests=chance.random() < 0.7,
         deadline_seconds=3600.0,
     )
+
+
+class Watched(Backpressure):
+    """Remembers the most that was ever held."""
+
+    most_records = 0
+
+    def take(self, size_bytes: int) -> None:
+        super().take(size_bytes)
+        self.most_records = max(self.most_records, self.records)
 
 
 class Silent:
@@ -133,7 +143,7 @@ class Member:
 
     def _build(self, seed: int) -> None:
         around, settings, silent = self.around, self.around.configuration, Silent()
-        self.backpressure = Backpressure(settings.budgets)
+        self.backpressure = Watched(settings.budgets)
         self._endings = Endings(settings.endings)
         self.settlement = Settlement(
             Writer(around.outcomes, self.brokers, around.weather, around.loop),

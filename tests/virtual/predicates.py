@@ -27,25 +27,21 @@ def broken(stage: Stage) -> Iterator[str]:
         yield from predicate(stage)
 
 
-def overfull(member: Member) -> str | None:
+def overfull(stage: Stage, member: Member) -> str | None:
     """What one member holds beyond its budgets just now, as a sentence."""
     settings = member.around.configuration
     most = settings.budgets.records + settings.max_batch_records
-    if member.backpressure.records > most:
-        return f"G6: {member.name} holds {member.backpressure.records} records, {most} at most"
+    if member.backpressure.most_records > most:
+        return f"G6: {member.name} has held more than {most} records"
     assignment = member.partitions.current
     if assignment is None:
         return None
-    # What was read before a partition is held: what a poll brings, and what two of them may.
-    reach = settings.skip_ahead + 2 * settings.max_batch_records + _HOLES
     for place, watermark in assignment.watermarks.items():
+        # What was read before it was noticed that a partition has run too far ahead.
+        reach = settings.skip_ahead + 2 * settings.max_batch_records + stage.holes.get(place, 0)
         if watermark.ahead > reach:
-            return f"G4: {member.name} has run {watermark.ahead} ahead in {place.partition}"
+            return f"G4: {member.name} has run more than {reach} ahead in {place.partition}"
     return None
-
-
-_HOLES = 40
-"""Offsets without records count, too."""
 
 
 def _one_owner_at_a_time(stage: Stage) -> Iterator[str]:

@@ -114,6 +114,7 @@ def _letters(stage: Stage) -> list[Letter]:
             written.entry.reason.value,
             written.entry.record == originals.get(written.entry.record.source),
             repr(written.entry.time),
+            EPOCH + written.time,
         )
         for written in stage.around.dead_letters.written
     ]
