@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from gateway.core.limits import Structure
 from gateway.core.model import Operation
 from gateway.core.requests import FAILURE_TYPES, REQUESTS, wire_body
-from tests.adapters.wire_world import EDGES, PLACES, Oracle, Sent, differences, requests_at_random
+from tests.adapters.wire_world import (
+    EDGES,
+    PLACES,
+    Oracle,
+    Sent,
+    credentials_at_random,
+    differences,
+    requests_at_random,
+)
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 _seconds = st.sampled_from(EDGES) | st.integers(946_684_800, 4_102_444_800)
@@ -81,3 +89,26 @@ def test_ten_thousand_requests_equal_botocores(oracle: Oracle, seed: int) -> Non
 @given(_sent)
 def test_any_request_equals_botocores(oracle: Oracle, sent: Sent) -> None:
     assert not differences(oracle, sent)
+
+
+MIDNIGHT = 1_700_006_400.0
+
+
+def test_credentials_that_live_for_days_are_used_with_each_days_own_key(oracle: Oracle) -> None:
+    random = Random(7)
+    credentials = credentials_at_random(random)
+    for moment in (-0.001, 0.0, -86_400.5, 86_400.0, 0.999, 1.0):
+        sent = requests_at_random(random)._replace(place=0, credentials=credentials)
+        assert not differences(oracle, sent._replace(now=MIDNIGHT + moment)), moment
+
+
+def test_what_one_request_leaves_behind_changes_no_other(oracle: Oracle) -> None:
+    """A session token that comes, changes and goes; operations in turns."""
+    random, keys = Random(8), ReadOnlyCredentials("AKIDEXAMPLE", "secret", None, None)
+    for token in (None, "one", "two", None, "", "one"):
+        for operation in Operation:
+            sent = requests_at_random(random)
+            while sent.operation is not operation:
+                sent = requests_at_random(random)
+            same = sent._replace(place=1, now=MIDNIGHT, credentials=keys._replace(token=token))
+            assert not differences(oracle, same), (token, operation)
