@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 1000
+FIRST_SEED ?= 0
 MINUTES ?= 3
 SIZE ?= 0.1
 
@@ -13,10 +15,10 @@ SIZE ?= 0.1
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-real check bench lock image manifests-check clean
-.PHONY: check-style check-format check-types check-imports check-spelling
+.PHONY: simulate mutations check-style check-format check-types check-imports check-spelling
 
 # Tests that need no broker, no socket and no clock: they fail first, within seconds.
-FAST_TESTS := $(wildcard tests/core tests/flow tests/model)
+FAST_TESTS := $(wildcard tests/core tests/flow tests/model tests/virtual)
 
 help:
 	@echo 'make demo             the product seen in a minute, on real parts (ARGS="--jobs 500")'
@@ -24,6 +26,8 @@ help:
 	@echo 'make test-fast        only the tests that need no broker'
 	@echo 'make check            style, types, import contracts, spelling'
 	@echo 'make bench            benchmarks, one table'
+	@echo 'make simulate         whole runs in virtual time, one seed each (SEEDS=10000 FIRST_SEED=0)'
+	@echo 'make mutations        plant each deliberate fault, see what finds it, write docs/MUTATIONS.md'
 	@echo 'make chaos            kills, freezes, cuts on a real Kafka, judged (MINUTES=3 ARGS="--seed 7")'
 	@echo 'make scale            up to a million events, members that come and go, judged (SIZE=0.1)'
 	@echo 'make image            build the image and run it as the manifests do (root, Debian)'
@@ -62,6 +66,12 @@ check-spelling: .venv/dev/.installed
 
 bench: .venv/test/.installed
 	.venv/test/bin/python -m benchmarks $(ARGS)
+
+simulate: .venv/test/.installed
+	.venv/test/bin/python -m tests.virtual --seeds $(SEEDS) --first-seed $(FIRST_SEED) $(ARGS)
+
+mutations: .venv/test/.installed
+	.venv/test/bin/python -m tests.mutations --write docs/MUTATIONS.md $(ARGS)
 
 chaos: .venv/test/.installed
 	.venv/test/bin/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
