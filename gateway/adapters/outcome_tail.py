@@ -39,10 +39,12 @@ FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.2, 30.0
 _AT_ONCE = 250
 """Outcomes heard before the event loop gets its turn: about 2 ms."""
 _POLL_SECONDS = 0.5
+_TOGETHER_SECONDS = 0.2
+"""What is written in this time is heard together: at load a fetch for every few outcomes would
+cost more than hearing them. Nothing waits while there is more to catch up with."""
 _FETCH_WAIT_SECONDS = 0.2
-"""How much comes together: a fetch for every few outcomes would cost more than hearing them. Not
-longer, since a broker answers one question after the other, so that a question for the end of the
-log waits for the fetch that is under way."""
+"""A broker answers one question after the other, so a question for the end of the log waits for
+the fetch that is under way: so long at most."""
 _FETCH_BYTES, _PARTITION_FETCH_BYTES = 4_194_304, 524_288
 
 
@@ -188,7 +190,6 @@ class KafkaOutcomeTail:
             isolation_level="read_committed",
             fetch_max_bytes=_FETCH_BYTES,
             max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
-            fetch_min_bytes=_FETCH_BYTES,
             fetch_max_wait_ms=round(_FETCH_WAIT_SECONDS * 1000),
             metadata_max_age_ms=round(self._reach.refresh_seconds * 1000),
         )
@@ -304,6 +305,8 @@ class KafkaOutcomeTail:
             self._tell_ignored()
 
     async def _wait_news(self, consumer: AIOKafkaConsumer) -> None:
+        if not self.behind():
+            await asyncio.sleep(_TOGETHER_SECONDS)
         news = wait_fetched(consumer)
         await asyncio.wait({news}, timeout=_POLL_SECONDS)
         if not news.cancel() and not news.cancelled() and news.exception() is not None:
