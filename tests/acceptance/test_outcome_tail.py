@@ -56,7 +56,7 @@ async def test_what_one_process_has_delivered_another_knows_without_a_call(
     async def has_heard_all() -> bool:
         return bool((await second.status())["known_endings"] == 100)
 
-    await wait_until(has_heard_all, 10)
+    await wait_until(has_heard_all, 30)
     await send_to(stage, of_second, values)
     outcomes = await stage.wait_outcomes(200)
     kinds = Counter((one["outcome"], one["source"]["partition"]) for one in outcomes)
