@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.attempt_timeouts import AttemptTimeouts
 from gateway.adapters.aws_clients import CallPath, TargetAccess, without_user
 from gateway.core.model import Failure, Verdict
 from gateway.core.retry import verdict
@@ -318,7 +319,7 @@ async def test_a_slow_sts_outlives_the_attempts_that_wait_for_it(
 ) -> None:
     sts.latency_seconds = 0.8
     async with calling(_role(simulator), opens=False) as world:
-        world.calls._attempt_timeout_seconds = 0.2
+        world.calls._timeouts = AttemptTimeouts(0.2)
         failure = await world.put()
         assert failure == Failure("AttemptTimeout", foreign_operation="client")
         await put_until_accepted(world)
