@@ -109,6 +109,7 @@ class AwsClients:
         self._warming = SharedWork(self._warm)
         self._openings = {target: SharedWork(partial(self._open, target)) for target in accesses}
         self._credentials: dict[CredentialSource, LiveCredentials] = {}
+        self._signing: dict[str, LiveCredentials] = {}
         self._clients: dict[str, CodePipelineClient] = {}
         self._lean: set[str] = set()
 
@@ -125,7 +126,7 @@ class AwsClients:
         sent to CodePipeline then, and the next call tries again.
         """
         client = self._clients.get(target) or await self._openings[target].wait()
-        await self._credentials_of(self._accesses[target]).get_frozen_credentials()
+        await self._credentials_for(target).get_frozen_credentials()
         return client
 
     def is_lean(self, target: str) -> bool:
@@ -134,7 +135,7 @@ class AwsClients:
 
     def distrust(self, target: str) -> None:
         """AWS has refused the target's credentials: look for others before the next call."""
-        self._credentials_of(self._accesses[target]).forget()
+        self._credentials_for(target).forget()
 
     async def close(self) -> None:
         await self._warming.close()
@@ -182,6 +183,13 @@ class AwsClients:
         self._signals.emit(TargetOpened(target, client.meta.region_name, endpoint, call_path))
         if not_lean is not None and not not_lean.is_by_design:
             self._signals.emit(LeanCallRefused(target, not_lean.why))
+
+    def _credentials_for(self, target: str) -> LiveCredentials:
+        """Found without asking for their source again: every call does."""
+        known = self._signing.get(target)
+        if known is None:
+            known = self._signing[target] = self._credentials_of(self._accesses[target])
+        return known
 
     def _credentials_of(self, access: TargetAccess) -> LiveCredentials:
         source = CredentialSource(access.profile, access.role_arn, access.external_id)

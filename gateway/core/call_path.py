@@ -39,7 +39,8 @@ class LeanTrust:
         self._distrusted_until = float("-inf")
 
     def may_go_lean(self, result: JobResult, now: float) -> bool:
-        return now >= self._distrusted_until and _delivered(result) not in self._doubts
+        is_doubted = bool(self._doubts) and _delivered(result) in self._doubts
+        return now >= self._distrusted_until and not is_doubted
 
     def is_doubtful(self, result: JobResult, failure: Failure | None) -> bool:
         """To be told how every attempt that went lean has ended. True: its refusal is not to be
@@ -58,7 +59,7 @@ class LeanTrust:
     def refuted(self, result: JobResult, failure: Failure | None, now: float) -> str | None:
         """To be told how every attempt that went the reference way has ended. The code of the
         lean refusal that it has shown to be the lean call's own fault, if that is news."""
-        doubt = self._doubts.get(_delivered(result))
+        doubt = self._doubts.get(_delivered(result)) if self._doubts else None
         if doubt is None or (failure is not None and _is_no_answer(failure)):
             return None
         del self._doubts[_delivered(result)]
