@@ -33,7 +33,7 @@ from tests.waiting import wait_until
 GRACE_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
 _STILL_SECONDS = 90.0
-_STEADY_MEMBERS = 2
+_STEADY_MEMBERS = _AT_ONCE = 2
 _ATTEMPT_TIMEOUT_SECONDS = 20.0
 EARLY_RESULT_DELAYS_SECONDS = (0.5,)
 
@@ -167,12 +167,13 @@ class World:
                 await asyncio.wait({churning})
 
     async def _churn(self) -> None:
-        """More and more members, then fewer and fewer, for ever."""
+        """More and more members, then fewer and fewer, for ever; a few at a time."""
         while True:
             while len(self._running) < self.bar.members:
-                await self._wait_ready(self._join())
+                await asyncio.gather(*(self._wait_ready(self._join()) for _ in range(_AT_ONCE)))
             while len(self._running) > _STEADY_MEMBERS:
-                await self._leave(next(iter(self._running)))
+                oldest = list(self._running)[:_AT_ONCE]
+                await asyncio.gather(*(self._leave(member) for member in oldest))
 
     def _join(self) -> Member:
         number = len(self._crew)
