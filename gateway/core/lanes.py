@@ -19,12 +19,14 @@ class Lanes(Generic[Item]):
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[Hashable, deque[Item]] = {}
+        self._heads: dict[Hashable, Item] = {}
+        self._behind: dict[Hashable, deque[Item]] = {}
+        """Only where somebody waits: a deque for each lane would take 600 bytes."""
         self._items = 0
 
     def __len__(self) -> int:
         """How many lanes there are."""
-        return len(self._lanes)
+        return len(self._heads)
 
     @property
     def items(self) -> int:
@@ -34,11 +36,10 @@ class Lanes(Generic[Item]):
     def append(self, key: Hashable, item: Item) -> bool:
         """True if the item is the head of its lane now."""
         self._items += 1
-        lane = self._lanes.get(key)
-        if lane is None:
-            self._lanes[key] = deque((item,))
+        if key not in self._heads:
+            self._heads[key] = item
             return True
-        lane.append(item)
+        self._behind.setdefault(key, deque()).append(item)
         return False
 
     def finish_head(self, key: Hashable) -> Item | None:
@@ -46,29 +47,34 @@ class Lanes(Generic[Item]):
 
         Raises KeyError if there is no such lane.
         """
-        lane = self._lanes[key]
-        lane.popleft()
+        behind = self._behind.get(key)
+        if behind is None:
+            del self._heads[key]
+            self._items -= 1
+            return None
+        head = self._heads[key] = behind.popleft()
         self._items -= 1
-        if lane:
-            return lane[0]
-        del self._lanes[key]
-        return None
+        if not behind:
+            del self._behind[key]
+        return head
 
     def has(self, key: Hashable) -> bool:
-        return key in self._lanes
+        return key in self._heads
 
-    def drop(self, key: Hashable) -> deque[Item]:
+    def drop(self, key: Hashable) -> list[Item]:
         """The whole lane, head first; it is gone. Empty if there is none."""
-        lane = self._lanes.pop(key, None) or deque()
+        if key not in self._heads:
+            return []
+        lane = [self._heads.pop(key), *self._behind.pop(key, ())]
         self._items -= len(lane)
         return lane
 
     def behind(self, key: Hashable) -> int:
         """How many items wait behind the head of this lane."""
-        lane = self._lanes.get(key)
-        return len(lane) - 1 if lane else 0
+        return len(self._behind.get(key, ()))
 
     def __iter__(self) -> Iterator[Item]:
         """Every item of every lane, heads first within a lane."""
-        for lane in self._lanes.values():
-            yield from lane
+        for key, head in self._heads.items():
+            yield head
+            yield from self._behind.get(key, ())
