@@ -34,6 +34,8 @@ COVERED = {
     "make check": "test_make_targets_exist",
     "make bench": "test_make_targets_exist",
     "gateway check": "test_check_needs_nothing_but_brokers",
+    "gateway dead-letters list": "test_dead_letters_are_listed_and_shown",
+    "gateway dead-letters show": "test_dead_letters_are_listed_and_shown",
     "gateway explain FILE": "test_explain_takes_the_examples",
     "gateway init gateway.yaml": "test_the_session_in_three_terminals",
     "gateway run": "test_the_session_in_three_terminals",
@@ -95,6 +97,14 @@ def test_every_command_shown_is_typed_by_a_test() -> None:
 def test_make_targets_exist(command: str) -> None:
     ended = typed(f"{command} --dry-run", ROOT)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_dead_letters_are_listed_and_shown(command: str, tmp_path: Path) -> None:
+    """What they do on a real Kafka is shown by test_dead_letters.py; here, that they are there."""
+    ended = typed(f"gateway dead-letters {command} --help", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "--reason" in ended.stdout or command == "show"
 
 
 def test_check_needs_nothing_but_brokers(tmp_path: Path) -> None:

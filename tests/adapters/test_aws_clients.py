@@ -317,7 +317,7 @@ async def test_an_sts_that_cannot_be_reached_is_pressure(
 async def test_a_slow_sts_outlives_the_attempts_that_wait_for_it(
     simulator: CodePipelineSimulator, sts: SecurityTokenService
 ) -> None:
-    sts.latency_seconds = 0.8
+    sts.latency_seconds = 3.0
     async with calling(_role(simulator), opens=False) as world:
         world.calls._timeouts = AttemptTimeouts(0.2)
         failure = await world.put()
