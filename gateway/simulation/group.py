@@ -161,7 +161,9 @@ class Group:
 
     async def _revoke_all(self) -> None:
         """Whoever has not let go of its partitions in time is expelled."""
-        asked = [(one, one.member.spawn(one.member.revoked())) for one in self._members()]
+        asked = [
+            (one, one.member.spawn(one.member.revoked(self.generation))) for one in self._members()
+        ]
         await asyncio.gather(*(self._wait_revoked(one, answer) for one, answer in asked))
 
     async def _wait_revoked(self, one: _Membership, answer: Task[None]) -> None:
@@ -271,10 +273,12 @@ class LogSource:
         heard of it."""
         return asyncio.get_running_loop().time() < self._heard + self._group.terms.session
 
-    async def revoked(self) -> None:
-        """Returns when the partitions are let go of, and no commit is under way."""
+    async def revoked(self, generation: int) -> None:
+        """Returns when what was assigned in this generation is let go of, and no commit is under
+        way."""
         await self._wait_connected()  # before that it has not heard
-        await self._let_go()
+        if generation == self._group.generation:
+            await self._let_go()
 
     async def assigned(self, share: Sequence[Partition], generation: int) -> None:
         async with self._turn:

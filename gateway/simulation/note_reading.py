@@ -14,11 +14,11 @@ import binascii
 from collections.abc import Iterator
 
 
-def settled_ahead(note: str, offset: int, cluster: str) -> frozenset[int]:
+def settled_ahead(note: str, offset: int) -> frozenset[int]:
     """Offsets that the note beside a commit of `offset` declares settled; none if it is not a
-    note, or was written for another place."""
+    note, or was written for another offset."""
     words = note.split(" ")
-    if len(words) != 6 or words[:3] != ["1", cluster, str(offset)]:
+    if len(words) != 6 or words[0] != "1" or words[2] != str(offset):
         return frozenset()
     try:
         payload = base64.b64decode(words[4], validate=True)

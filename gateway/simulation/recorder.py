@@ -22,6 +22,7 @@ from gateway.simulation.history import (
     Letter,
     Source,
 )
+from gateway.simulation.note_reading import settled_ahead
 from gateway.simulation.offsets_log import GenerationMade, OffsetCommitted, read_offsets_record
 from gateway.simulation.reading import content_of_event, content_of_request
 from gateway.simulation.topics import Stored, read_all
@@ -166,5 +167,6 @@ def _offsets(records: Iterable[Stored], places: Places) -> tuple[list[Commit], l
         if isinstance(read, GenerationMade) and not read.is_empty:
             generations.setdefault(read.generation, record.timestamp)
         elif isinstance(read, OffsetCommitted) and read.topic == places.results:
-            commits.append(Commit(read.topic, read.partition, read.offset, read.timestamp))
+            ahead = settled_ahead(read.note, read.offset)
+            commits.append(Commit(read.topic, read.partition, read.offset, read.timestamp, ahead))
     return commits, sorted(generations.values())[1:]

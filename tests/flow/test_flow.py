@@ -238,7 +238,7 @@ async def test_a_pause_is_applied_again_to_the_next_assignment():
         world.send(*(f"job{number}:succeeded:1" for number in range(12)))
         await asyncio.sleep(5)
         assert member.backpressure.is_paused
-        await member.source.revoked()
+        await member.source.revoked(world.group.generation)
         await member.source.assigned([Partition(TOPIC, 0)], world.group.generation)
         world.send(*(f"more{number}:succeeded:1" for number in range(500)))
         await asyncio.sleep(5)

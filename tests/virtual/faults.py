@@ -36,8 +36,6 @@ class Stage(Protocol):
 
     def put_holes(self) -> None: ...
 
-    def later(self, seconds: float, work: Callable[[], None]) -> None: ...
-
 
 def crash(stage: Stage) -> Undo:
     """SIGKILL, between any two steps."""
@@ -70,8 +68,8 @@ def leave_amid_a_fetch(stage: Stage) -> Undo:
     """Told to go at once, while a read is under way that will return when nobody wants it."""
     stage.weather.fetch_seconds = 2.0
     for member in _some(stage):
-        stage.later(1.0, member.terminate)
-        stage.later(1.0, member.terminate)
+        member.terminate()
+        member.terminate()
     return stage.weather.speed_up
 
 

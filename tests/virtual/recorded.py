@@ -53,7 +53,7 @@ def recorded(stage: Stage) -> History:
                 *commit.place,
                 commit.point.offset,
                 EPOCH + commit.time,
-                settled_ahead(commit.point.note, commit.point.offset, "simulated"),
+                settled_ahead(commit.point.note, commit.point.offset),
             )
             for commit in around.group.commits
         ],

@@ -258,9 +258,6 @@ class Stage:
             for lapse in self.lapses
         )
 
-    def later(self, seconds: float, work: Callable[[], None]) -> None:
-        self.loop.call_later(seconds, work)
-
     def put_holes(self) -> None:
         place = self.chance.choice(self.log.partitions(TOPIC))
         offsets = self.chance.choice((1, 1, 2, 5))

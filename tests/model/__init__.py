@@ -1,0 +1,1 @@
+"""The core's objects together, against reference models made of sets and lists."""
