@@ -21,13 +21,14 @@ class AttemptTimeouts:
         """Oldest first: when the attempt is late, and cancellations asked for before it began."""
         self._late: dict[asyncio.Task[object], int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> None:
-        task = _current_task()
-        late_at = task.get_loop().time() + self._seconds
+        task = self._current_task()
+        late_at = self._loop.time() + self._seconds
         self._under_way[task] = (late_at, task.cancelling())
         if self._timer is None:
-            self._timer = task.get_loop().call_at(late_at, self._end_late_ones)
+            self._timer = self._loop.call_at(late_at, self._end_late_ones)
 
     def __exit__(
         self,
@@ -35,7 +36,7 @@ class AttemptTimeouts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        task = _current_task()
+        task = self._current_task()
         if self._under_way.pop(task, None) is not None:
             return
         is_ours_alone = task.uncancel() <= self._late.pop(task)
@@ -45,17 +46,15 @@ class AttemptTimeouts:
     def _end_late_ones(self) -> None:
         self._timer = None
         for task, (late_at, cancellations) in list(self._under_way.items()):
-            loop = task.get_loop()
-            if late_at > loop.time():
-                self._timer = loop.call_at(late_at, self._end_late_ones)
+            if late_at > self._loop.time():
+                self._timer = self._loop.call_at(late_at, self._end_late_ones)
                 return
             del self._under_way[task]
             self._late[task] = cancellations
             task.cancel()
 
-
-def _current_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("an attempt is made in a task")
-    return task
+    def _current_task(self) -> asyncio.Task[object]:
+        task = asyncio.current_task(self._loop)  # asking for the loop is a call of the system
+        if task is None:
+            raise RuntimeError("an attempt is made in a task")
+        return task

@@ -71,19 +71,20 @@ class CodePipelineCalls:
     ) -> None:
         self._clients = clients
         self._timeouts = AttemptTimeouts(attempt_timeout_seconds)
+        self._now = asyncio.get_running_loop().time
         self._signals = signals
         self._trust: defaultdict[str, LeanTrust] = defaultdict(LeanTrust)
 
     async def put(self, target: str, result: JobResult) -> Failure | None:
         trust = self._trust[target]
-        may_go_lean = trust.may_go_lean(result, _now())
+        may_go_lean = trust.may_go_lean(result, self._now())
         failure, was_lean = await self._attempt(target, result, may_go_lean)
         if failure is not None and failure.code in REFUSED_CREDENTIALS:
             self._clients.distrust(target)
         if was_lean:
             is_doubtful = trust.is_doubtful(result, failure)
             return replace(failure, is_doubtful=True) if failure and is_doubtful else failure
-        if (code := trust.refuted(result, failure, _now())) is not None:
+        if (code := trust.refuted(result, failure, self._now())) is not None:
             self._signals.emit(LeanCallRefused(target, code))
         return failure
 
@@ -114,10 +115,6 @@ async def call(client: CodePipelineClient, result: JobResult, is_lean: bool) -> 
     if metadata.get("RequestId"):
         return None
     return Failure(NO_REQUEST_ID, metadata.get("HTTPStatusCode"), is_unknown=True)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def failure_on_the_way(error: Exception) -> Failure:

@@ -68,6 +68,7 @@ class KafkaSource:
         signals: SignalSink,
         clock: WallClock,
     ) -> None:
+        self._now = asyncio.get_running_loop().time
         self._connection = connection
         self._settings = settings
         self._signals = signals
@@ -389,9 +390,6 @@ class KafkaSource:
             "records_salvaged": self._salvaged,
             "consumers_recreated": self._recreations,
         }
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 class _Told(ConsumerRebalanceListener):  # type: ignore[misc]
