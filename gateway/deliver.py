@@ -120,6 +120,8 @@ class Deliveries:
     def nudge(self) -> None:
         """Begins whatever may begin. A belt: a room may have been freed by a call of an earlier
         assignment, which wakes nobody here."""
+        if not self._world.is_owner():
+            return  # what it would give up somebody else may be delivering
         for lineup in self._lineups.values():
             self._give_up(lineup)
             self._begin_attempts(lineup)
@@ -245,6 +247,7 @@ class Deliveries:
         while delivery is not None:
             try:
                 if self._is_stopped:
+                    lineup.was_not_called(delivery)
                     self._settlement.forget(delivery.size_bytes)
                     return
                 await self._attempt(lineup, delivery)

@@ -98,6 +98,12 @@ class Lineup:
         self.room.enter()
         return delivery
 
+    def was_not_called(self, delivery: Delivery) -> None:
+        """It was taken and will not be attempted. If it was the canary, another may go."""
+        halt = self.room.halted(delivery.result.operation)
+        if halt is not None:
+            halt.is_probing = False
+
     def hold(self, delivery: Delivery, why: str, code: str, began: float, now: float) -> None:
         """The account is in trouble: halt the operation, or keep it halted."""
         operation = delivery.result.operation

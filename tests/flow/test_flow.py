@@ -303,6 +303,40 @@ async def test_a_doubtful_refusal_is_asked_again_at_once_and_halts_nobody(code):
         assert not member.told.of(TargetHalted)
 
 
+async def test_a_canary_that_never_left_does_not_keep_others_from_leaving():
+    async with small_world() as world:
+        world.codepipeline.default["default"] = EXPIRED
+        member = await world.member()
+        world.send("a:succeeded:1")
+        await asyncio.sleep(3.5)
+        (halt,) = member.rooms["default"].halts().values()
+        assert not halt.is_probing
+        halt.next_probe = 0.0
+        member.partitions.current.deliveries.nudge()
+        assert halt.is_probing
+        generation = world.group.generation
+        await member.source.revoked(generation)
+        world.codepipeline.default["default"] = None
+        await member.source.assigned([Partition(TOPIC, 0)], generation)
+        await asyncio.sleep(20)
+        assert world.kinds() == {"a:succeeded:1": "accepted"}
+
+
+async def test_nothing_is_given_up_that_may_be_somebody_elses():
+    async with small_world() as world:
+        world.give_up_seconds = 10.0
+        world.codepipeline.default["default"] = EXPIRED
+        member = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(5)))
+        await asyncio.sleep(5)
+        member.is_owner = False
+        await asyncio.sleep(60)
+        assert not world.dead_letters.durable
+        member.is_owner = True
+        await asyncio.sleep(5)
+        assert {letter.reason for letter in world.dead_letters.durable} == {Reason.GIVEN_UP}
+
+
 async def test_what_was_not_settled_is_delivered_by_the_next_owner():
     async with small_world(partitions=2) as world:
         first = await world.member()

@@ -38,6 +38,12 @@ class Sending(NamedTuple):
     partition: int | None = None
     """None: wherever its key belongs."""
     job_id: str | None = None
+    client_token: str | None = None
+
+    def wish(self) -> Wish:
+        """The job that the event is about."""
+        kind = JobKind.CUSTOM if self.client_token is None else JobKind.THIRD_PARTY
+        return Wish(kind, id=self.job_id, account=self.target, client_token=self.client_token)
 
 
 class Acknowledged(NamedTuple):

@@ -200,12 +200,22 @@ class Stage:
 
     async def _come_to_rest(self) -> None:
         until = self.loop.time() + CALM_SECONDS
+        self.loop.call_later(CALM_SECONDS / 4, self._the_operator_acts)
         while not self._is_at_rest() or self.loop.time() < self.weather.settled_at:
             if self.loop.time() >= until:
                 self.violations.append(f"liveness: {self._unrest()} after {CALM_SECONDS:.0f} s")
                 return
             await asyncio.sleep(1.0)
         self._expect_nothing_held()
+
+    def _the_operator_acts(self) -> None:
+        """A target that knows none of our jobs is the wrong one, until somebody looks after it: a
+        partition that is held for it is read no further, so no proof will come by itself."""
+        for sending in self.sent.values():
+            if sending.job_id is None or sending.expected != "valid":
+                continue
+            if self.codepipeline.jobs.get(sending.job_id, self.wall()) is None:
+                self.codepipeline.jobs.make(sending.wish(), self.wall())
 
     def _is_at_rest(self) -> bool:
         committed = self.around.group.committed
