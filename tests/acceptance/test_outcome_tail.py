@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from gateway.simulation.codepipeline import CodePipelineSimulator
+from gateway.simulation.faults import Fault, FaultKind
 from tests.acceptance.conftest import PARTITIONS
 from tests.acceptance.gateway_process import GatewayProcess, Stage
 from tests.acceptance.test_lifecycle import assert_nothing_lost_or_reordered, events, send_all
@@ -80,6 +81,7 @@ async def test_after_a_sigkill_what_is_durable_is_not_sent_again(
     stage: Stage, simulator: CodePipelineSimulator
 ) -> None:
     """Nothing is committed before the crash, so that nothing but the tail can know."""
+    simulator.faults.add(Fault(FaultKind.SLOW, seconds=0.1), 0.0)
     rarely = {"GATEWAY_KAFKA__COMMIT_INTERVAL_SECONDS": "60"}
     first = await stage.started(**rarely)
     pairs = events(2000, results_per_job=1)

@@ -158,7 +158,7 @@ async def test_a_redirect_is_not_followed_with_a_signed_body() -> None:
     assert reached == []
 
 
-def test_no_library_talks_at_debug_whatever_the_root_logger_says() -> None:
+async def test_no_library_talks_at_debug_whatever_the_root_logger_says() -> None:
     World(TargetAccess(REGION))
     root = logging.getLogger()
     level = root.level

@@ -222,8 +222,7 @@ _ALL = (
             ),
             Change(
                 "gateway/deliver.py",
-                "        if not self._world.is_owner():\n"
-                "            return  # asked again",
+                "        if not self._world.is_owner():\n            return  # asked again",
                 "        if False:\n            return  # asked again",
             ),
         )
