@@ -40,6 +40,7 @@ from gateway.lineup import Delivery, Lineup
 from gateway.ports import CodePipeline, SignalSink, WallClock
 from gateway.settle import Settlement
 
+_ACCEPTED = End(OutcomeKind.ACCEPTED)
 _THE_ACCOUNT_IS_WELL = frozenset({Verdict.ENDED, Verdict.UNKNOWN_JOB, Verdict.EVENT_FAULT})
 
 
@@ -287,7 +288,7 @@ class Deliveries:
         lineup.room.note_answer(delivery.result.operation, is_refused=False)
         self._endings.learn_accepted(delivery.target, delivery.result, None)
         self._answered_well(lineup, delivery, began, is_accepted=True)
-        self._end(delivery, End(OutcomeKind.ACCEPTED), None)
+        self._end(delivery, _ACCEPTED, None)
 
     def _step_after(
         self,

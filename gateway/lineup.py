@@ -118,6 +118,8 @@ class Lineup:
         """An answer that a healthy account gives: the halt is over, if the call was begun since.
         A halt for want of proof ends with the first proof, whatever operation brings it; one for
         too many refusals with a few acceptances in a row. True if a halt has ended."""
+        if not self.room.is_halted():
+            return False
         has_resumed = False
         for operation, halt in self.room.halts().items():
             is_ours = operation is delivery.result.operation and began >= halt.since
@@ -148,11 +150,11 @@ class Lineup:
 
     def next_probe(self) -> float | None:
         """When the next canary may go, or None if nothing is halted that waits for one."""
-        if not (halts := self.room.halts()):
+        if not self.room.is_halted():
             return None
         times = [
             halt.next_probe
-            for operation, halt in halts.items()
+            for operation, halt in self.room.halts().items()
             if self._ready[operation] and not halt.is_probing
         ]
         return min(times, default=None)

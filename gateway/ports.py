@@ -123,6 +123,9 @@ class EndingsFeed(Protocol):
     def learn(self, outcome: Outcome, /) -> bool:
         """True if it was news. Never raises, whatever the outcome says."""
 
+    def knows(self, job_id: str, /) -> bool:
+        """True only if nothing that an outcome of this job could say would be news."""
+
 
 class OutcomeTail(Protocol):
     """The outcomes of all replicas, as they become durable, into an EndingsFeed. Our own ones

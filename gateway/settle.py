@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
 
 from gateway.core.backpressure import Backpressure
 from gateway.core.endings import Endings
@@ -15,11 +18,29 @@ from gateway.core.model import (
     OutcomeKind,
     Reason,
 )
-from gateway.core.signals import DeliveryConflicted, DeliveryDeadLettered, DeliveryEnded
+from gateway.core.signals import (
+    DeliveryConflicted,
+    DeliveryDeadLettered,
+    DeliveryEnded,
+    UnexpectedError,
+)
 from gateway.core.steps import End
 from gateway.core.watermark import Ticket
 from gateway.lineup import Delivery
 from gateway.ports import DeadLetterLog, OutcomeLog, SignalSink, WallClock
+
+TOGETHER_SECONDS: Final = 0.005
+"""Deliveries that end within this time are reported and published together: between two calls the
+same work takes twice as long, because nothing of it is in the processor's caches any more."""
+
+
+class _Ended(NamedTuple):
+    """A delivery that has ended, and what is to be said of it."""
+
+    delivery: Delivery
+    end: End
+    code: str
+    time: float
 
 
 class Settlement:
@@ -47,6 +68,7 @@ class Settlement:
         self._wall = wall
         self.ended = dict.fromkeys(OutcomeKind, 0)
         """How many records have ended, by outcome, since the process began."""
+        self._ends: deque[_Ended] = deque()
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,54 +104,55 @@ class Settlement:
         self._backpressure.give_back(size_bytes)
 
     def end(self, delivery: Delivery, end: End, failure: Failure | None) -> None:
-        """A delivery has ended: publish how, and settle it."""
-        outcome = _outcome(delivery, end, self._wall())
-        code = failure.code if failure else ""
-        self._report(delivery, outcome, code)
-        if end.reason is not None:
-            letter = _dead_letter(delivery, outcome, end.reason, code)
-            self.dead_letter(letter, outcome, delivery.ticket, delivery.size_bytes)
-            return
-        self._publish(
-            outcome,
-            delivery.ticket,
-            delivery.size_bytes,
-            lambda: self._remember_source(delivery, end),
-        )
+        """A delivery has ended: say how, soon, and settle it when that is durable."""
+        self._opened()
+        if not self._ends:
+            asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._conclude_all)
+        self._ends.append(_Ended(delivery, end, failure.code if failure else "", self._wall()))
 
     def dead_letter(
         self, letter: DeadLetter, outcome: Outcome, ticket: Ticket, size_bytes: int
     ) -> None:
         """The outcome is written after its dead letter is durable."""
         self._opened()
-
-        def durable() -> None:
-            self._publish(outcome, ticket, size_bytes)
-            self._closed()
-
-        self._dead_letters.append(letter, durable)
+        durable = partial(self._record_durable, ticket, size_bytes)
+        self._dead_letters.append(letter, partial(self._publish, outcome, durable))
 
     async def wait_durable(self) -> None:
         """Returns when everything that has ended is durable and settled."""
         await self._idle.wait()
 
-    def _publish(
-        self,
-        outcome: Outcome,
-        ticket: Ticket,
-        size_bytes: int,
-        when_durable: Callable[[], None] | None = None,
-    ) -> None:
+    def _conclude_all(self) -> None:
+        """A fault of ours in one must not keep the others from being published."""
+        while self._ends:
+            try:
+                self._conclude(self._ends.popleft())
+            except Exception as error:
+                name = type(error).__name__
+                self._signals.emit(UnexpectedError("publishing an outcome", name))
+
+    def _conclude(self, ended: _Ended) -> None:
+        delivery = ended.delivery
+        outcome = _outcome(delivery, ended.end, ended.time)
+        self._report(delivery, outcome, ended.code)
+        if ended.end.reason is None:
+            self._publish(outcome, partial(self._delivery_durable, delivery, ended.end))
+            return
+        letter = _dead_letter(delivery, outcome, ended.end.reason, ended.code)
+        durable = partial(self._record_durable, delivery.ticket, delivery.size_bytes)
+        self._dead_letters.append(letter, partial(self._publish, outcome, durable))
+
+    def _publish(self, outcome: Outcome, durable: Callable[[], None]) -> None:
         self.ended[outcome.kind] += 1
-        self._opened()
-
-        def durable() -> None:
-            if when_durable is not None:
-                when_durable()
-            self.settle(ticket, size_bytes)
-            self._closed()
-
         self._outcomes.append(outcome, durable)
+
+    def _delivery_durable(self, delivery: Delivery, end: End) -> None:
+        self._remember_source(delivery, end)
+        self._record_durable(delivery.ticket, delivery.size_bytes)
+
+    def _record_durable(self, ticket: Ticket, size_bytes: int) -> None:
+        self.settle(ticket, size_bytes)
+        self._closed()
 
     def _remember_source(self, delivery: Delivery, end: End) -> None:
         """Only now: a redelivery is settled in silence, so its outcome must be durable."""

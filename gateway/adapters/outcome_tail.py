@@ -266,6 +266,8 @@ class KafkaOutcomeTail:
         learned = 0
         for record in records:
             self._heard += 1
+            if record.key is not None and self._feed.knows(record.key.decode("utf-8", "replace")):
+                continue  # as a rule our own, come back
             outcome = outcome_from_json(record.value)
             if outcome is None:
                 self._ignore(record.source, 1, "not an outcome, or of a version that is not known")

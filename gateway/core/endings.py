@@ -82,6 +82,11 @@ class Endings:
         self._store(target, job_id, *ending)
         return True
 
+    def is_certain(self, target: str, job_id: str) -> bool:
+        """This process has seen CodePipeline accept a result of the job: no hearsay adds to it."""
+        packed = self._packed(_key(target, job_id))
+        return packed is not None and packed[0] != 0 and packed[1:17] != _NO_DIGEST
+
     def prove(self, target: str) -> None:
         """The target has shown that it knows a job of ours."""
         self._proven.add(target)
@@ -137,6 +142,8 @@ _ENDS_ITS_JOB = frozenset(OutcomeKind) - {OutcomeKind.DEAD_LETTERED, OutcomeKind
 _LONGEST_JOB_ID = 512
 _MOST_PARTITIONS = 2**31
 _DIGEST_BYTES = 16
+_FEW_TARGETS = 4
+"""Asking each about a job costs more than reading the outcome if there are more of them."""
 
 
 class ToldEndings:
@@ -156,6 +163,7 @@ class ToldEndings:
     ) -> None:
         self._endings = endings
         self._targets = frozenset(targets)
+        self._few_targets = tuple(targets) if len(targets) <= _FEW_TARGETS else ()
         self._topics = frozenset(topics)
         self._shares_digests = shares_digests
 
@@ -167,6 +175,10 @@ class ToldEndings:
         if target is None or not job_id or len(job_id) > _LONGEST_JOB_ID:
             return False
         return self._endings.learn_told(target, job_id, self._ending(outcome))
+
+    def knows(self, job_id: str) -> bool:
+        """One acceptance at any target is enough: no two accounts have jobs of the same id."""
+        return any(self._endings.is_certain(target, job_id) for target in self._few_targets)
 
     def _ending(self, outcome: Outcome) -> Ending:
         source = outcome.source if self._is_possible(outcome.source) else None

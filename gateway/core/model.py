@@ -67,8 +67,10 @@ class Record(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Bytes that the record occupies while it waits: key, value and headers."""
-        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        size = len(self.key or b"") + len(self.value or b"")
+        if not self.headers:
+            return size
+        return size + sum(len(name) + len(value or b"") for name, value in self.headers)
 
 
 @dataclass(slots=True)

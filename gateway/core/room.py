@@ -125,12 +125,18 @@ class Room:
     def note_answer(self, operation: Operation, *, is_refused: bool) -> bool:
         """CodePipeline has judged an event. True if it refuses too many of them: more than half
         of the last BREAKER_WINDOW."""
-        recent = self._recent.setdefault(operation, deque(maxlen=BREAKER_WINDOW))
+        recent = self._recent.get(operation)
+        if recent is None:
+            recent = self._recent[operation] = deque(maxlen=BREAKER_WINDOW)
         recent.append(is_refused)
         return is_refused and sum(recent) > BREAKER_WINDOW // 2
 
     def halted(self, operation: Operation) -> Halt | None:
         return self._halts.get(operation)
+
+    def is_halted(self) -> bool:
+        """Whether any operation is."""
+        return bool(self._halts)
 
     def halts(self) -> dict[Operation, Halt]:
         return dict(self._halts)

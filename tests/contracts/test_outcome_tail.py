@@ -39,10 +39,14 @@ class Ear:
 
     def __init__(self) -> None:
         self.jobs: list[str | None] = []
+        self.known: set[str] = set()
 
     def learn(self, outcome: Outcome) -> bool:
         self.jobs.append(outcome.job_id)
         return True
+
+    def knows(self, job_id: str) -> bool:
+        return job_id in self.known
 
 
 Listen = Callable[[Ear], Awaitable[OutcomeTail]]
