@@ -24,6 +24,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
 from gateway.adapters.aws_clients import AwsClients, CallLimits, CallPath, TargetAccess
+from gateway.adapters.aws_transport import Transport
 from gateway.adapters.codepipeline import CodePipelineCalls
 from gateway.core.model import Claim, JobResult, Operation
 from gateway.core.signals import Signal
@@ -102,11 +103,13 @@ async def ways(stack: contextlib.AsyncExitStack, url: str, concurrency: int) -> 
         client = await stack.enter_async_context(creation)
         return lambda: client.put_job_success_result(**ARGUMENTS)
 
-    async def ours(call_path: CallPath) -> Call:
+    async def ours(call_path: CallPath, transport: Transport = "httptools") -> Call:
         """The gateway's attempt: credentials, time-out, call, answer read."""
         access = {"t": TargetAccess(REGION, endpoint=url)}
         limits = CallLimits(concurrency)
-        clients = AwsClients(access, Silence(), limits, "benchmark", call_path=call_path)
+        clients = AwsClients(
+            access, Silence(), limits, "benchmark", call_path=call_path, transport=transport
+        )
         stack.push_async_callback(clients.close)
         await clients.ready("t")
         if clients.is_lean("t") != (call_path == "lean"):
@@ -114,10 +117,11 @@ async def ways(stack: contextlib.AsyncExitStack, url: str, concurrency: int) -> 
         calls = CodePipelineCalls(clients, attempt_timeout_seconds=10.0, signals=Silence())
         return lambda: calls.put("t", RESULT)
 
-    async def lean_call() -> Call:
+    async def lean_call(transport: Transport) -> Call:
         """The call alone, without the attempt around it."""
         access = {"t": TargetAccess(REGION, endpoint=url)}
-        clients = AwsClients(access, Silence(), CallLimits(concurrency), "benchmark")
+        limits = CallLimits(concurrency)
+        clients = AwsClients(access, Silence(), limits, "benchmark", transport=transport)
         stack.push_async_callback(clients.close)
         method: Any = (await clients.ready("t")).put_job_success_result
         return lambda: method(BODY)
@@ -129,8 +133,10 @@ async def ways(stack: contextlib.AsyncExitStack, url: str, concurrency: int) -> 
             AioConfig(max_pool_connections=concurrency, retries=no_retries)
         ),
         "attempt, reference path": await ours("botocore"),
-        "attempt, lean path": await ours("lean"),
-        "call alone, lean": await lean_call(),
+        "attempt, lean, aiohttp": await ours("lean", "aiohttp"),
+        "attempt, lean, httptools": await ours("lean"),
+        "call alone, lean, aiohttp": await lean_call("aiohttp"),
+        "call alone, lean, httptools": await lean_call("httptools"),
     }
 
 

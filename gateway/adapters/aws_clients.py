@@ -31,7 +31,8 @@ from gateway.adapters.aws_credentials import (
     assumed_role,
 )
 from gateway.adapters.aws_examination import NO_RETRIES, NotLean, examined
-from gateway.adapters.aws_wire import DirectSession, give_lean_methods
+from gateway.adapters.aws_transport import TRANSPORTS, Transport
+from gateway.adapters.aws_wire import give_lean_methods
 from gateway.adapters.shared_work import SharedWork, run_aside
 from gateway.core.signals import LeanCallRefused, TargetOpened
 from gateway.ports import SignalSink
@@ -97,6 +98,7 @@ class AwsClients:
         instance: str,
         loader: Loader | None = None,
         call_path: CallPath = "lean",
+        transport: Transport = "aiohttp",
     ) -> None:
         keep_libraries_quiet()
         self._accesses = dict(accesses)
@@ -105,6 +107,7 @@ class AwsClients:
         self._user_agent_extra = user_agent_extra(instance)
         self._loader = loader or create_loader()
         self._call_path = call_path
+        self._http_session = TRANSPORTS[transport]
         self._user_agent: str | None = None
         self._warming = SharedWork(self._warm)
         self._openings = {target: SharedWork(partial(self._open, target)) for target in accesses}
@@ -243,7 +246,7 @@ class AwsClients:
             "retries": dict(NO_RETRIES),
             "connect_timeout": self._limits.connect_timeout_seconds,
             "read_timeout": self._limits.read_timeout_seconds,
-            "http_session_cls": DirectSession,
+            "http_session_cls": self._http_session,
             "user_agent_extra": self._user_agent_extra,
         }
 

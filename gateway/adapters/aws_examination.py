@@ -24,7 +24,15 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from gateway.adapters.aws_signing import SigningScope
-from gateway.adapters.aws_wire import DATE_FORMAT, METHODS, DirectSession, Headers, Wire, arguments
+from gateway.adapters.aws_wire import (
+    DATE_FORMAT,
+    METHODS,
+    DirectSession,
+    Headers,
+    Wire,
+    arguments,
+    headers_in,
+)
 from gateway.core.model import Operation
 from gateway.core.requests import wire_body
 
@@ -124,7 +132,8 @@ def _difference(
         return "url"
     wanted = headers_of(theirs)
     invocation = dict(wanted)["amz-sdk-invocation-id"]
-    ours = wire.headers(operation, theirs.body, credentials, moment_of(theirs), invocation)
+    lines = wire.lines(operation, theirs.body, credentials, moment_of(theirs), invocation)
+    ours = headers_in(lines)
     if ours == wanted:
         return None
     return "signature" if _unsigned(ours) == _unsigned(wanted) else "headers"

@@ -14,8 +14,8 @@ both: before that, `client.wire` is None.
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
@@ -27,7 +27,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from botocore.credentials import ReadOnlyCredentials
 from yarl import URL
 
-from gateway.adapters.aws_signing import Signer, SigningScope
+from gateway.adapters.aws_signing import Signer, SigningScope, UnsendableError, sendable
 from gateway.core.model import Operation
 from gateway.ports import WallClock
 
@@ -70,12 +70,19 @@ def give_lean_methods(class_attributes: dict[str, Any], **_: object) -> None:
 
 def _with_lean_form(operation: Operation, stock: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(stock)
-    async def put(client: Any, body: bytes | None = None, /, **members: Any) -> Any:
+    def put(client: Any, body: bytes | None = None, /, **members: Any) -> Any:
         if body is None:
-            return await stock(client, **members)
-        return await client.wire.put(operation, body)
+            return stock(client, **members)
+        return client.wire.put(operation, body)
 
     return put
+
+
+def invocation_id(chance: bytes) -> str:
+    """A random UUID (version 4) of 16 random bytes."""
+    digits = chance.hex()
+    variant = "89ab"[chance[8] >> 4 & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 class Answer(NamedTuple):
@@ -105,22 +112,27 @@ class DirectSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore brings
     configured, and reads that host's page as CodePipeline's answer.
     """
 
-    async def post(self, url: URL, headers: Headers, body: bytes) -> Answer:
-        """Sends as `send` would send it without a proxy, raises what `send` would raise."""
+    async def post(self, url: URL, lines: str, body: bytes) -> Answer:
+        """Sends as `send` would send it without a proxy, raises what `send` would raise. `lines`
+        are the headers, as `Wire.lines` makes them."""
         try:
             session: aiohttp.ClientSession = self._sessions.get(None)
             if session is None:
                 session = await super()._get_session(None)
             response = await session.request(
-                "POST", url, headers=headers, data=body, allow_redirects=False
+                "POST", url, headers=headers_in(lines), data=body, allow_redirects=False
             )
             content = await response.read()
             raw_headers = response.raw_headers
             names = {name.decode().lower(): value.decode() for name, value in raw_headers}
             return Answer(response.status, names, content)
         except Exception as error:
-            await self.send(_Failed(str(url), error))
-            raise
+            await self.fail(url, error)
+
+    async def fail(self, url: URL, error: Exception) -> NoReturn:
+        """Raises what `send` makes of such an error."""
+        await self.send(_Failed(str(url), error))
+        raise error
 
     async def _get_session(self, proxy_url: str | None) -> _Unredirected:
         return _Unredirected(await super()._get_session(proxy_url))
@@ -153,6 +165,12 @@ class _Failed:
         raise self._error
 
 
+def headers_in(lines: str) -> Headers:
+    return tuple(
+        (name, text) for name, _, text in (line.partition(": ") for line in lines.split("\r\n"))
+    )
+
+
 class Wire:
     """One client's four calls. Every request equals, byte for byte, the one that botocore would
     send at that moment with that body; every answer is returned or raised as botocore would."""
@@ -164,49 +182,51 @@ class Wire:
         user_agent: str,
         scope: SigningScope,
         wall: WallClock = time.time,
+        chance: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._client = client
         self._session: DirectSession = client._endpoint.http_session
         self._credentials = client._request_signer._credentials
         self.url = url
         self._encoded_url = URL(url, encoded=True)
-        self._user_agent = user_agent
+        same = f"Content-Type: {CONTENT_TYPE}\r\nUser-Agent: {sendable(user_agent)}\r\nX-Amz-Date: "
+        self._before_date = {
+            operation: f"X-Amz-Target: {TARGETS[operation]}\r\n{same}" for operation in Operation
+        }
         self._signer = Signer(url, CONTENT_TYPE, scope)
         self._wall = wall
+        self._chance = chance
         self._second, self._date = 0, time.strftime(DATE_FORMAT, time.gmtime(0))
 
     async def put(self, operation: Operation, body: bytes) -> dict[str, Any]:
         """The answer of a success. Raises what botocore raises for anything else."""
         credentials = await self._credentials.get_frozen_credentials()
-        headers = self.headers(operation, body, credentials, self._wall(), str(uuid.uuid4()))
-        answer = await self._session.post(self._encoded_url, headers, body)
+        invocation = invocation_id(self._chance(16))
+        try:
+            lines = self.lines(operation, body, credentials, self._wall(), invocation)
+        except UnsendableError as error:
+            await self._session.fail(self._encoded_url, ValueError(str(error)))
+        answer = await self._session.post(self._encoded_url, lines, body)
         if answer.status >= 300:
             await self._refuse(operation, answer)
         return {"ResponseMetadata": answer.metadata()}
 
-    def headers(
+    def lines(
         self,
         operation: Operation,
         body: bytes,
         credentials: ReadOnlyCredentials,
         now: float,
         invocation: str,
-    ) -> Headers:
-        """All but what aiohttp adds, in the order in which botocore leaves them."""
-        date, target = self._date_of(now), TARGETS[operation]
-        authorization = self._signer.authorization(target, body, date, credentials)
-        token = credentials.token
+    ) -> str:
+        """The headers as they are sent: all but Host and Accept, which any transport puts round
+        them, in the order in which botocore leaves them. Raises UnsendableError."""
+        date = self._date_of(now)
+        signed = self._signer.lines(TARGETS[operation], body, date, credentials)
         return (
-            ("X-Amz-Target", target),
-            ("Content-Type", CONTENT_TYPE),
-            ("User-Agent", self._user_agent),
-            ("X-Amz-Date", date),
-            *((("X-Amz-Security-Token", token),) if token else ()),
-            ("Authorization", authorization),
-            ("amz-sdk-invocation-id", invocation),
-            ("amz-sdk-request", "attempt=1"),
-            ("Content-Length", str(len(body))),
-            ("Accept-Encoding", "identity"),
+            f"{self._before_date[operation]}{date}\r\n{signed}\r\n"
+            f"amz-sdk-invocation-id: {invocation}\r\namz-sdk-request: attempt=1\r\n"
+            f"Content-Length: {len(body)}\r\nAccept-Encoding: identity"
         )
 
     def _date_of(self, now: float) -> str:

@@ -88,8 +88,8 @@ async def test_a_broken_signature_is_told_at_start_and_everything_is_delivered(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "from gateway.adapters.aws_signing import Signer\n"
-        "right = Signer.authorization\n"
-        "Signer.authorization = lambda *arguments: right(*arguments)[:-1] + 'x'\n"
+        "right = Signer.lines\n"
+        "Signer.lines = lambda *arguments: right(*arguments)[:-1] + 'x'\n"
     )
     gateway = await stage.started(PYTHONPATH=str(tmp_path))
     [told] = gateway.lines("the lean call is not used")

@@ -15,6 +15,7 @@ from aiohttp import web
 from botocore.loaders import create_loader
 
 from gateway.adapters.aws_clients import AwsClients, CallLimits, CallPath, TargetAccess
+from gateway.adapters.aws_transport import Transport
 from gateway.adapters.codepipeline import CodePipelineCalls
 from gateway.core.model import Claim, Failure, JobResult, Operation
 from gateway.core.signals import Signal
@@ -60,13 +61,20 @@ class World:
     """Calls to one target named `t`, and what was signalled about it."""
 
     call_path: ClassVar[CallPath] = "lean"
-    """Set by the fixture of that name."""
+    transport: ClassVar[Transport] = "httptools"
+    """Set by the fixtures of these names."""
 
     def __init__(self, access: TargetAccess, attempt_timeout_seconds: float = 5.0) -> None:
         self.signals = Signals()
         limits = CallLimits(32, attempt_timeout_seconds)
         self.clients = AwsClients(
-            {"t": access}, self.signals, limits, "test-1", LOADER, call_path=self.call_path
+            {"t": access},
+            self.signals,
+            limits,
+            "test-1",
+            LOADER,
+            call_path=self.call_path,
+            transport=self.transport,
         )
         self.calls = CodePipelineCalls(self.clients, attempt_timeout_seconds, self.signals)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.aws_clients import CallPath
+from gateway.adapters.aws_transport import Transport
 from tests.adapters.aws_world import ACCESS_KEY, SECRET, World
 
 
@@ -26,9 +27,19 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=["lean", "botocore"])
+@pytest.fixture(params=["lean-httptools", "lean-aiohttp", "botocore"])
 def call_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CallPath:
-    """Every test that asks for it runs on both."""
-    path: CallPath = request.param
+    """Every test that asks for it runs on both, and the lean one over both transports."""
+    name, _, transport = request.param.partition("-")
+    path: CallPath = name
     monkeypatch.setattr(World, "call_path", path)
+    monkeypatch.setattr(World, "transport", transport or World.transport)
     return path
+
+
+@pytest.fixture(params=["httptools", "aiohttp"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Transport:
+    """Every test that asks for it runs over both."""
+    transport: Transport = request.param
+    monkeypatch.setattr(World, "transport", transport)
+    return transport

@@ -23,7 +23,7 @@ from gateway.adapters.aws_examination import (
     request_of_botocore,
     respelled,
 )
-from gateway.adapters.aws_wire import DirectSession, Wire, give_lean_methods
+from gateway.adapters.aws_wire import DirectSession, Wire, give_lean_methods, headers_in
 from gateway.core.limits import Structure
 from gateway.core.model import Operation
 from gateway.core.requests import FAILURE_TYPES, REQUESTS, wire_body
@@ -188,7 +188,8 @@ def differences(oracle: Oracle, sent: Sent) -> list[str]:
     invocation = dict(wanted)["amz-sdk-invocation-id"]
 
     def ours(body: bytes) -> tuple[tuple[str, str], ...]:
-        return wire.headers(sent.operation, body, sent.credentials, sent.now, invocation)
+        lines = wire.lines(sent.operation, body, sent.credentials, sent.now, invocation)
+        return headers_in(lines)
 
     as_sent = dict(ours(sent.body))
     return [
