@@ -115,8 +115,7 @@ class Settlement:
     ) -> None:
         """The outcome is written after its dead letter is durable."""
         self._opened()
-        durable = partial(self._record_durable, ticket, size_bytes)
-        self._dead_letters.append(letter, partial(self._publish, outcome, durable))
+        self._bury(letter, outcome, ticket, size_bytes)
 
     async def wait_durable(self) -> None:
         """Returns when everything that has ended is durable and settled."""
@@ -139,7 +138,10 @@ class Settlement:
             self._publish(outcome, partial(self._delivery_durable, delivery, ended.end))
             return
         letter = _dead_letter(delivery, outcome, ended.end.reason, ended.code)
-        durable = partial(self._record_durable, delivery.ticket, delivery.size_bytes)
+        self._bury(letter, outcome, delivery.ticket, delivery.size_bytes)
+
+    def _bury(self, letter: DeadLetter, outcome: Outcome, ticket: Ticket, size_bytes: int) -> None:
+        durable = partial(self._record_durable, ticket, size_bytes)
         self._dead_letters.append(letter, partial(self._publish, outcome, durable))
 
     def _publish(self, outcome: Outcome, durable: Callable[[], None]) -> None:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 from tests.mutations.catalogue import MUTATIONS, Mutation
 from tests.mutations.planting import ROOT
 
-MOST_SEEDS = 3000
+MOST_SEEDS = 5000
 _TIMEOUT_SECONDS = 900
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 _CAUGHT = re.compile(r"^seed (\d+): (.*)$", re.MULTILINE)
@@ -57,7 +58,7 @@ def _find(mutation: Mutation, most_seeds: int) -> Found:
     if caught is None:
         return Found(mutation, "", said[-200:], replay)
     seed, what = caught.groups()
-    by = f"simulation: {re.sub(_JOB_ID, 'a job', what)[:90]}"
+    by = f"simulation: {shorten(re.sub(_JOB_ID, 'a job', what), 100, placeholder=' …')}"
     return Found(mutation, by, str(int(seed) + 1), f"{replay} --first-seed {seed} -v")
 
 

@@ -93,6 +93,7 @@ _ALL = (
         "            points = assignment.uncommitted()\n            if not points:",
         "            self._jump_gaps(assignment)\n"
         "            points = assignment.uncommitted()\n            if not points:",
+        "tests/regressions/test_shipped_bugs.py",
     ),
     _one(
         "old-watermark-lives-on",
@@ -117,8 +118,9 @@ _ALL = (
         "settle-before-dead-letter",
         "a record settles before its dead letter is durable",
         "settle.py",
-        "        self._dead_letters.append(letter, durable)\n",
-        "        durable()\n        self._dead_letters.append(letter, lambda: None)\n",
+        "        self._dead_letters.append(letter, partial(self._publish, outcome, durable))\n",
+        "        self._dead_letters.append(letter, lambda: None)\n"
+        "        self._publish(outcome, durable)\n",
     ),
     _one(
         "redelivery-known-too-soon",
@@ -301,6 +303,7 @@ _ALL = (
         "core/retry.py",
         "    return is_target_accepting and may_have_been_read and not is_of_the_account\n",
         "    return is_target_accepting and may_have_been_read\n",
+        "tests/core/test_steps.py",
     ),
     _one(
         "first-attempt-refused-for-lateness",

@@ -120,9 +120,9 @@ SHIPPED_BUGS = (
         "knative-dead-letters",
         "the record settles although its dead letter was not written",
         "gateway/settle.py",
-        "        self._dead_letters.append(letter, durable)\n",
+        "        self._dead_letters.append(letter, partial(self._publish, outcome, durable))\n",
         """        self._dead_letters.append(letter, lambda: None)
-        durable()
+        self._publish(outcome, durable)
 """,
         _TESTS + "test_knative_kafka_source_no_commit_passes_a_dead_letter_that_was_not_written",
     ),
