@@ -30,6 +30,7 @@ _MOST_SETTLED: Final = 1 << 24
 """A note that claims more than this is not one of ours: no partition runs so far ahead."""
 _WHOLE_BYTES = re.compile(rb"\xff+")
 _SOME_BITS = re.compile(rb"[^\x00]")
+_BITS_OF: Final = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256))
 
 
 class Run(NamedTuple):
@@ -77,7 +78,7 @@ def _check(body: str, key: bytes) -> str:
 def _smallest(settled: int) -> tuple[str, bytes]:
     bitset = settled.to_bytes((settled.bit_length() + 7) // 8, "little")
     if _count_runs(settled) <= _MOST_RUNS:
-        pairs = _write_runs(_runs(settled))
+        pairs = _write_runs(_edges(settled))
         if len(pairs) <= min(_PAYLOAD_BYTES, len(bitset)):
             return "r", pairs
     if len(bitset) <= _PAYLOAD_BYTES:
@@ -87,16 +88,19 @@ def _smallest(settled: int) -> tuple[str, bytes]:
 
 def _what_fits(settled: int, bitset: bytes) -> tuple[str, bytes]:
     """Neither form fits: the longest runs, or the beginning of the bitset, whichever says more."""
+    beginning = bitset[:_PAYLOAD_BYTES]
+    said = _to_bits(beginning).bit_count()
     if _count_runs(settled) <= _MOST_RUNS:
         candidates = list(_runs(settled))
+    elif 8 * bitset.count(b"\xff") <= said:
+        return "b", beginning
     else:  # too many to look at each: whole bytes are enough to find the long ones
         candidates = [
             Run(8 * match.start(), 8 * match.end()) for match in _WHOLE_BYTES.finditer(bitset)
         ]
     kept = sorted(nlargest(_MOST_RUNS // 3, candidates, key=_length))
-    beginning = bitset[:_PAYLOAD_BYTES]
-    if sum(map(_length, kept)) > _to_bits(beginning).bit_count():
-        return "r", _write_runs(kept)
+    if sum(map(_length, kept)) > said:
+        return "r", _write_runs(edge for run in kept for edge in run)
     return "b", beginning
 
 
@@ -114,32 +118,30 @@ def _count_runs(settled: int) -> int:
 
 def _runs(settled: int) -> Iterator[Run]:
     """The runs of set bits, ascending."""
-    edges = settled ^ (settled << 1)
-    marks = edges.to_bytes((edges.bit_length() + 7) // 8, "little")
-    start = -1
+    edges = iter(_edges(settled))
+    return map(Run, edges, edges)
+
+
+def _edges(settled: int) -> list[int]:
+    """Where runs of set bits start and end, in turns."""
+    changes = settled ^ (settled << 1)
+    marks = changes.to_bytes((changes.bit_length() + 7) // 8, "little")
+    edges: list[int] = []
     for match in _SOME_BITS.finditer(marks):
-        at, bits = 8 * match.start(), match.group()[0]
-        while bits:
-            low = bits & -bits
-            edge = at + low.bit_length() - 1
-            bits ^= low
-            if start < 0:
-                start = edge
-            else:
-                yield Run(start, edge)
-                start = -1
+        first = 8 * match.start()
+        edges += [first + bit for bit in _BITS_OF[marks[match.start()]]]
+    return edges
 
 
-def _write_runs(runs: Iterable[Run]) -> bytes:
+def _write_runs(edges: Iterable[int]) -> bytes:
     out = bytearray()
     at = 0
-    for start, end in runs:
-        for number in (start - at, end - start):
-            while number > 0x7F:
-                out.append(number & 0x7F | 0x80)
-                number >>= 7
-            out.append(number)
-        at = end
+    for edge in edges:
+        number, at = edge - at, edge
+        while number > 0x7F:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        out.append(number)
     return bytes(out)
 
 
