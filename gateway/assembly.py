@@ -81,7 +81,10 @@ def clients(settings: Settings, signals: SignalSink, instance: str) -> AwsClient
     accesses = {name: _access(target) for name, target in settings.targets.items()}
     most_calls = max(target.room.max for target in settings.targets.values())
     limits = CallLimits(most_calls, settings.aws.attempt_timeout_seconds)
-    return AwsClients(accesses, signals, limits, instance, call_path=settings.aws.call_path)
+    aws = settings.aws
+    return AwsClients(
+        accesses, signals, limits, instance, call_path=aws.call_path, transport=aws.transport
+    )
 
 
 def _access(target: Target) -> TargetAccess:

@@ -198,8 +198,13 @@ class Aws(Section):
     attempt_timeout_seconds: Number = _setting(10, "How long one call may take.", 0.1, 300)
     call_path: Literal["lean", "botocore"] = _setting(
         "lean",
-        "Who makes the calls: lean for a fifth of the CPU, checked against botocore at start and "
+        "Who makes the calls: lean for a twelfth of the CPU, checked against botocore at start and "
         "left where it differs; botocore for botocore alone.",
+    )
+    transport: Literal["httptools", "aiohttp"] = _setting(
+        "httptools",
+        "What lean calls are sent with: httptools for a third of the CPU, on connections of the "
+        "gateway's own; aiohttp for the session that aiobotocore itself uses.",
     )
 
 

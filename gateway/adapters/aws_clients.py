@@ -98,7 +98,7 @@ class AwsClients:
         instance: str,
         loader: Loader | None = None,
         call_path: CallPath = "lean",
-        transport: Transport = "aiohttp",
+        transport: Transport = "httptools",
     ) -> None:
         keep_libraries_quiet()
         self._accesses = dict(accesses)
