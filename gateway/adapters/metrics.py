@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -44,30 +44,33 @@ class Gauge(NamedTuple):
     name: str
     labels: tuple[str, ...]
     help: str
+    of_workers: Literal["sum", "max", "min"] = "sum"
+    """What several workers' readings are together. Everything is the sum that can be split; what
+    each worker knows of the whole, and what is wrong if it is so for one, is the largest."""
 
 
 GAUGES = (
-    Gauge("gateway_ready", (), "1 after the first assignment until draining, else 0."),
+    Gauge("gateway_ready", (), "1 after the first assignment until draining, else 0.", "min"),
     Gauge("gateway_unsettled_records", (), "Records begun and not settled."),
     Gauge("gateway_unsettled_bytes", (), "Bytes of records begun and not settled."),
-    Gauge("gateway_oldest_unsettled_seconds", (), "Age of the oldest unsettled record, or 0."),
+    Gauge("gateway_oldest_unsettled_seconds", (), "Age of the oldest unsettled record, or 0.", "max"),
     Gauge("gateway_lanes", (), "Jobs with unsettled results."),
     Gauge("gateway_waiting_retries", (), "Deliveries that wait for their next attempt."),
     Gauge("gateway_held_deliveries", (), "Deliveries held by a halt."),
     Gauge("gateway_deferred_records", (), "Records left in Kafka, to be read again."),
-    Gauge("gateway_outcomes_behind_records", (), "Outcomes in their topic, not read back yet."),
+    Gauge("gateway_outcomes_behind_records", (), "Outcomes in their topic, not read back yet.", "max"),
     Gauge("gateway_calls_in_flight", ("target",), "Calls to CodePipeline under way."),
     Gauge("gateway_room_limit", ("target",), "Calls that may be under way at once."),
     Gauge(
-        "gateway_halted", ("target", "operation", "why"), "1 while it is not called, else absent."
-    ),
+        "gateway_halted", ("target", "operation", "why"), "1 while it is not called, else absent.", "max"),
     Gauge("gateway_pending_writes", ("log",), "Outcomes and dead letters not yet acknowledged."),
-    Gauge("gateway_known_endings", (), "Ended jobs remembered."),
-    Gauge("gateway_intake_paused", (), "1 while nothing is read because a budget is used up."),
-    Gauge("gateway_watermark", ("topic", "partition"), "Offset below which all is settled."),
-    Gauge("gateway_lag_records", ("topic", "partition"), "Log end less watermark."),
+    Gauge("gateway_known_endings", (), "Ended jobs remembered.", "max"),
+    Gauge("gateway_intake_paused", (), "1 while nothing is read because a budget is used up.", "max"),
+    Gauge("gateway_watermark", ("topic", "partition"), "Offset below which all is settled.", "max"),
+    Gauge("gateway_lag_records", ("topic", "partition"), "Log end less watermark.", "max"),
     Gauge("gateway_log_lines_dropped", (), "Log lines that nobody read in time."),
-    Gauge("gateway_event_loop_lag_seconds", (), "Longest recent delay of the event loop."),
+    Gauge("gateway_event_loop_lag_seconds", (), "Longest recent delay of the event loop.", "max"),
+    Gauge("gateway_worker_up", ("worker",), "1 while this worker answers the supervisor, else 0."),
 )
 
 Readings = Mapping[str, float | Mapping[tuple[str, ...], float]]

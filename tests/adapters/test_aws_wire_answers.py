@@ -291,3 +291,20 @@ async def test_an_endpoint_with_a_password_is_told_alike_and_nobody_is_told_the_
             lean, theirs = await both(client)
     assert told(lean) == told(theirs)
     assert "canary" not in repr(client.wire)
+
+
+async def test_credentials_that_would_end_a_header_are_refused_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As aiohttp refuses them; else whoever chose them could add headers, or a request."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token\r\nX-Canary: 1")
+    heads: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.read(10_000))
+
+    async with serving(note) as endpoint, client_of(endpoint) as (_, client):
+        lean, theirs = await both(client)
+    assert type(theirs).__name__ == "HTTPClientError"
+    assert told(lean)[:2] == told(theirs)[:2]  # type: ignore[index]
+    assert not any(b"X-Canary" in head for head in heads)
