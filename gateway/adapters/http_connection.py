@@ -88,8 +88,6 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._answer is answer:
             answer.cancel()
             self._close()
-        elif not answer.cancelled():
-            answer.exception()  # or asyncio would report an error that nobody has asked for
 
     def fail(self, error: Exception) -> None:
         """Ends the exchange under way with this error, if there is one, and the connection."""

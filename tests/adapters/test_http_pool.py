@@ -252,6 +252,30 @@ async def test_nothing_is_lost_by_all_that_can_happen(transport: Transport) -> N
     assert unheard == []
 
 
+async def test_a_failure_that_nobody_waits_for_any_more_is_not_reported(
+    transport: Transport,
+) -> None:
+    """Given up in the very turn of the loop in which it failed, or in any other."""
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
+
+    async def hang_up(visit: Visit) -> None:
+        await visit.request()
+
+    async with serving(hang_up) as server, posting(transport, server.endpoint) as poster:
+        await poster.failed()
+        was_cancelled, turns = True, 0
+        while was_cancelled:
+            post = asyncio.create_task(poster.post())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            post.cancel()
+            await asyncio.wait([post])
+            was_cancelled, turns = post.cancelled() or post.exception() is None, turns + 1
+    gc.collect()
+    assert unheard == []
+
+
 async def test_a_session_that_is_closed_leaves_nothing_open(transport: Transport) -> None:
     gate = Gate()
     async with serving(gate.say) as server:
