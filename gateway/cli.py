@@ -82,12 +82,21 @@ def run(
         bool,
         typer.Option(help="Validate and report from a group of its own; call and commit nothing."),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes, each a member of the group (also the setting runtime.workers).",
+        ),
+    ] = None,
+    as_worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Deliver job results until told to stop."""
     settings = _settings(config)
     from gateway.commands import run as command
 
-    _exit(command.run(settings, shadow=shadow))
+    _exit(command.run(settings, shadow=shadow, workers=workers, config=config, as_worker=as_worker))
 
 
 @app.command()

@@ -268,6 +268,18 @@ class ThirdParty(Section):
     )
 
 
+class Runtime(Section):
+    """The processes that one `gateway run` makes."""
+
+    workers: Whole = _setting(
+        1,
+        "Members of the group, a process each (one uses one core), under one supervisor. On "
+        "Kubernetes leave it at 1 and add replicas. Budgets and rooms count for each.",
+        1,
+        64,
+    )
+
+
 class Shutdown(Section):
     """Leaving."""
 
@@ -315,6 +327,7 @@ class Settings(BaseSettings):
     retry: Retry = Retry()
     endings: Endings = Endings()
     third_party: ThirdParty = ThirdParty()
+    runtime: Runtime = Runtime()
     shutdown: Shutdown = Shutdown()
     admin: Admin = Admin()
     log: Log = Log()

@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
+import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
 from gateway import __version__, assembly
-from gateway.adapters.admin import AdminServer, Readiness, Views
+from gateway.adapters.admin import AdminServer, Readiness, Views, as_json
 from gateway.adapters.codepipeline import CodePipelineCalls
 from gateway.adapters.dead_letters import DeadLetterWriter
 from gateway.adapters.kafka_client import KafkaConnection
 from gateway.adapters.kafka_source import KafkaSource
 from gateway.adapters.outcome_tail import KafkaOutcomeTail
 from gateway.adapters.outcomes import OutcomeWriter
+from gateway.adapters.stop_requests import StopRequests
 from gateway.adapters.telemetry import EventLoopLag, LogAndMetrics
+from gateway.adapters.worker_line import WorkerEnd, answer_on
 from gateway.config import Settings
 from gateway.core.backpressure import Backpressure
 from gateway.core.endings import Endings
@@ -60,38 +62,22 @@ def collect_garbage_rarely() -> None:
     gc.set_threshold(NEW_OBJECTS)
 
 
-class StopRequests:
-    """SIGTERM and SIGINT: the first asks for a drain, the second skips it."""
-
-    def __init__(self) -> None:
-        self.drain = asyncio.Event()
-        self.at_once = asyncio.Event()
-
-    def received(self) -> None:
-        (self.at_once if self.drain.is_set() else self.drain).set()
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        kinds = (signal.SIGTERM, signal.SIGINT)
-        for kind in kinds:
-            loop.add_signal_handler(kind, self.received)
-        try:
-            yield
-        finally:
-            for kind in kinds:
-                loop.remove_signal_handler(kind)
-
-
 class Gateway:
     """One process's worth of gateway. Exit code 0 after a stop that was asked for, 1 if the
-    consumer could not be kept alive."""
+    consumer could not be kept alive. With a `line` it is a worker: it has no admin server, its
+    supervisor asks over the line, and it leaves when that is cut."""
 
     def __init__(
-        self, settings: Settings, telemetry: LogAndMetrics, *, is_shadow: bool = False
+        self,
+        settings: Settings,
+        telemetry: LogAndMetrics,
+        *,
+        is_shadow: bool = False,
+        line: socket.socket | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
+        self._line = line
         self._is_shadow = is_shadow
         self._signals = telemetry.signals
         self._lag = EventLoopLag()
@@ -210,7 +196,7 @@ class Gateway:
         stop = StopRequests()
         with stop.listening():
             async with (
-                self._admin() as address,
+                self._observable(stop) as address,
                 self._clients_open(),
                 self._writers(),
                 self._tail_open(),
@@ -222,11 +208,20 @@ class Gateway:
         return code
 
     @contextlib.asynccontextmanager
-    async def _admin(self) -> AsyncIterator[str]:
+    async def _observable(self, stop: StopRequests) -> AsyncIterator[str]:
         """First to open, last to close: it says why everything else is not ready yet. Yields the
-        address that it listens on."""
+        address of the admin server, "" for a worker."""
         self._status.lag_seconds = lambda: self._lag.lag_seconds
         self._telemetry.metrics.read_gauges_from(self._gauges)
+        beat = asyncio.create_task(self._lag.run(self._signals.beat))
+        try:
+            async with self._admin() if self._line is None else self._answering(stop) as address:
+                yield address
+        finally:
+            beat.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _admin(self) -> AsyncIterator[str]:
         views = Views(
             seconds_since_beat=lambda: self._lag.seconds_since_beat,
             readiness=self._readiness,
@@ -236,13 +231,28 @@ class Gateway:
         settings = self._settings.admin
         token = settings.token.get_secret_value() if settings.token else None
         server = AdminServer(views, token)
-        beat = asyncio.create_task(self._lag.run(self._signals.beat))
         try:
             port = await server.start(settings.host, settings.port)
             yield f"{settings.host}:{port}"
         finally:
             await server.stop()
-            beat.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _answering(self, stop: StopRequests) -> AsyncIterator[str]:
+        """What a supervisor may ask and order."""
+        assert self._line is not None
+        answers = {
+            "metrics": self._telemetry.metrics.expose,
+            "readiness": lambda: as_json(self._readiness().told()),
+            "status": lambda: as_json(self._report()),
+        }
+        orders = {"drain": stop.ask_drain, "leave": stop.ask_at_once}
+        end = WorkerEnd(answers, orders, cut=stop.ask_drain)
+        try:
+            await answer_on(self._line, end)
+            yield ""
+        finally:
+            end.close()
 
     @contextlib.asynccontextmanager
     async def _clients_open(self) -> AsyncIterator[None]:

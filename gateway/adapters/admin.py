@@ -11,9 +11,10 @@ again after having stood still for longer than any lease on our partitions lasts
 from __future__ import annotations
 
 import hmac
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from aiohttp import web
@@ -28,6 +29,8 @@ _HEADERS = {
 }
 _OPEN = frozenset({"/livez", "/readyz"})
 
+T = TypeVar("T")
+
 
 class Readiness(NamedTuple):
     """Whether to count on this replica, and what an operator should know, ready or not."""
@@ -35,15 +38,21 @@ class Readiness(NamedTuple):
     is_ready: bool
     trouble: tuple[str, ...] = ()
 
+    def told(self) -> dict[str, Any]:
+        """The body of /readyz."""
+        return {"ready": self.is_ready, "trouble": self.trouble}
+
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """What can be looked at. Every one returns at once."""
+    """What can be looked at. Every one returns at once, or within seconds if it has to ask."""
 
     seconds_since_beat: Callable[[], float]
-    readiness: Callable[[], Readiness]
-    metrics: Callable[[], bytes]
-    status: Callable[[], Mapping[str, Any]]
+    readiness: Callable[[], Readiness | Awaitable[Readiness]]
+    metrics: Callable[[], bytes | Awaitable[bytes]]
+    status: Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+    about_life: Callable[[], Mapping[str, Any]] = dict
+    """What else /livez tells, to anybody."""
 
 
 class AdminServer:
@@ -99,29 +108,38 @@ class AdminServer:
     async def _livez(self, request: web.Request) -> web.Response:
         since = self._views.seconds_since_beat()
         is_alive = since <= MOST_SECONDS_WITHOUT_BEAT
-        body = {"alive": is_alive, "seconds_since_beat": round(since, 3)}
+        more = self._views.about_life()
+        body = {"alive": is_alive, "seconds_since_beat": round(since, 3), **more}
         return _json(body, 200 if is_alive else 503)
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        is_ready, trouble = self._views.readiness()
-        return _json({"ready": is_ready, "trouble": trouble}, 200 if is_ready else 503)
+        readiness = await _told(self._views.readiness())
+        return _json(readiness.told(), 200 if readiness.is_ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         headers = {**_HEADERS, "Content-Type": CONTENT_TYPE}
-        return web.Response(body=self._views.metrics(), headers=headers)
+        return web.Response(body=await _told(self._views.metrics()), headers=headers)
 
     async def _status(self, request: web.Request) -> web.Response:
-        return _json(self._views.status())
+        return _json(await _told(self._views.status()))
+
+
+async def _told(view: T | Awaitable[T]) -> T:
+    return await view if inspect.isawaitable(view) else view
+
+
+def as_json(body: Mapping[str, Any]) -> bytes:
+    """A view as it is sent."""
+    return orjson.dumps(
+        body, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    )
 
 
 def _json(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    text = orjson.dumps(
-        body, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
-    )
     return web.Response(
-        body=text,
+        body=as_json(body),
         status=status,
         headers={**_HEADERS, "Content-Type": "application/json", **(headers or {})},
     )

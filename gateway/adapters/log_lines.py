@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any, TextIO
@@ -97,10 +97,17 @@ class LineWriter:
 
 
 class Log:
-    """Renders events and hands them to the writer."""
+    """Renders events and hands them to the writer. `fields` stand in every line."""
 
-    def __init__(self, writer: LineWriter, belt: Belt, *, is_pretty: bool) -> None:
+    def __init__(
+        self,
+        writer: LineWriter,
+        belt: Belt,
+        is_pretty: bool,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
         self._writer = writer
+        self._fields = dict(fields or {})
         self._belt = belt
         self._pretty = (
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -116,10 +123,10 @@ class Log:
         """One line: time, level, event, then the fields. Never raises."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self._pretty is None:
-            entry = {"time": now, "level": level, "event": event, **fields}
+            entry = {"time": now, "level": level, "event": event, **self._fields, **fields}
             line = _as_json(entry)
         else:
-            entry = {"timestamp": now, "level": level, "event": event, **fields}
+            entry = {"timestamp": now, "level": level, "event": event, **self._fields, **fields}
             line = str(self._pretty(None, level, entry))
         self._writer.write(self._belt.cover(line))
 

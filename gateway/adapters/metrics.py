@@ -53,19 +53,29 @@ GAUGES = (
     Gauge("gateway_ready", (), "1 after the first assignment until draining, else 0.", "min"),
     Gauge("gateway_unsettled_records", (), "Records begun and not settled."),
     Gauge("gateway_unsettled_bytes", (), "Bytes of records begun and not settled."),
-    Gauge("gateway_oldest_unsettled_seconds", (), "Age of the oldest unsettled record, or 0.", "max"),
+    Gauge(
+        "gateway_oldest_unsettled_seconds", (), "Age of the oldest unsettled record, or 0.", "max"
+    ),
     Gauge("gateway_lanes", (), "Jobs with unsettled results."),
     Gauge("gateway_waiting_retries", (), "Deliveries that wait for their next attempt."),
     Gauge("gateway_held_deliveries", (), "Deliveries held by a halt."),
     Gauge("gateway_deferred_records", (), "Records left in Kafka, to be read again."),
-    Gauge("gateway_outcomes_behind_records", (), "Outcomes in their topic, not read back yet.", "max"),
+    Gauge(
+        "gateway_outcomes_behind_records", (), "Outcomes in their topic, not read back yet.", "max"
+    ),
     Gauge("gateway_calls_in_flight", ("target",), "Calls to CodePipeline under way."),
     Gauge("gateway_room_limit", ("target",), "Calls that may be under way at once."),
     Gauge(
-        "gateway_halted", ("target", "operation", "why"), "1 while it is not called, else absent.", "max"),
+        "gateway_halted",
+        ("target", "operation", "why"),
+        "1 while it is not called, else absent.",
+        "max",
+    ),
     Gauge("gateway_pending_writes", ("log",), "Outcomes and dead letters not yet acknowledged."),
     Gauge("gateway_known_endings", (), "Ended jobs remembered.", "max"),
-    Gauge("gateway_intake_paused", (), "1 while nothing is read because a budget is used up.", "max"),
+    Gauge(
+        "gateway_intake_paused", (), "1 while nothing is read because a budget is used up.", "max"
+    ),
     Gauge("gateway_watermark", ("topic", "partition"), "Offset below which all is settled.", "max"),
     Gauge("gateway_lag_records", ("topic", "partition"), "Log end less watermark.", "max"),
     Gauge("gateway_log_lines_dropped", (), "Log lines that nobody read in time."),

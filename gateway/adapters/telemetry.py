@@ -13,7 +13,7 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TextIO
 
@@ -96,17 +96,22 @@ class Telemetry:
 
 
 class LogAndMetrics:
-    """The process's log and metrics, open until `close`."""
+    """The process's log and metrics, open until `close`. `fields` stand in every line."""
 
     def __init__(
-        self, level: str, log_format: str, secrets: Iterable[str], stream: TextIO | None = None
+        self,
+        level: str,
+        log_format: str,
+        secrets: Iterable[str],
+        stream: TextIO | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         stream = stream or sys.stdout
         self.belt = Belt(secrets)
         self.writer = LineWriter(stream)
-        log = Log(self.writer, self.belt, is_pretty=is_pretty(log_format, stream))
-        take_over_library_logs(log, level)
-        self.signals = Telemetry(log, level)
+        self.log = Log(self.writer, self.belt, is_pretty(log_format, stream), fields)
+        take_over_library_logs(self.log, level)
+        self.signals = Telemetry(self.log, level)
         self.metrics = self.signals.metrics
 
     def close(self) -> None:

@@ -456,6 +456,39 @@ class Stopped(Signal):
     unsettled: int
 
 
+@dataclass(slots=True)
+class WorkerStarted(Signal):
+    event = "worker started"
+    level = Level.INFO
+    help = "Starts of a worker, by the supervisor of several."
+    counter = "gateway_worker_starts_total"
+    labels = ("worker",)
+    worker: str
+    pid: int
+
+
+@dataclass(slots=True)
+class WorkerEnded(Signal):
+    event = "a worker has ended by itself: it is started again"
+    level = Level.WARN
+    help = "Ends of a worker that nobody had asked for."
+    counter = "gateway_worker_ends_total"
+    labels = ("worker", "how")
+    worker: str
+    how: str
+    """Its exit code, or the signal that ended it."""
+    ran_seconds: float
+    restart_in_seconds: float
+
+
+@dataclass(slots=True)
+class WorkersLeft(Signal):
+    event = "all workers have left"
+    level = Level.INFO
+    help = "Ends of a supervisor."
+    exit_code: int
+
+
 def catalogue() -> Iterator[type[Signal]]:
     """Every kind of signal, in the order of this file."""
     for value in globals().values():

@@ -71,8 +71,8 @@ class GatewayProcess:
 
     async def get(self, path: str) -> tuple[int, str]:
         """Status and body; (0, "") while nobody answers."""
-        started = self.lines("gateway started")
-        if not started:
+        started = [line for line in self.lines("gateway started") if "admin" in line]
+        if not started:  # workers have no admin server, their supervisor has
             return 0, ""
         try:
             async with (
