@@ -19,17 +19,16 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import NewTopic
 
-from gateway.simulation import broker_jars, broker_process
+from gateway.simulation import broker_client, broker_jars, broker_process
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 15.0
@@ -53,6 +52,17 @@ class Topic:
     name: str
     partitions: int = 1
     configs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Door:
+    """One more port to listen on, which tells who comes in there to come back by
+    `advertised_port`: a relay's, since a client that comes in through a relay would otherwise
+    find the way round it in the first answer. `name`: letters and digits."""
+
+    name: str
+    port: int
+    advertised_port: int
 
 
 _DAY_MS = 24 * 3600 * 1000
@@ -90,6 +100,10 @@ class KafkaBroker:
     the first download has arrived, in bytes.
     """
 
+    number = 1
+    """Of this node, in Kafka's own words its `node.id`."""
+    _heap_megabytes = 384
+
     def __init__(
         self,
         data: Path,
@@ -98,6 +112,7 @@ class KafkaBroker:
         properties: Mapping[str, str] | None = None,
         java: str | None = None,
         progress: broker_jars.Progress | None = None,
+        doors: Sequence[Door] = (),
     ) -> None:
         self.data = data.absolute()
         self.port = port
@@ -106,6 +121,7 @@ class KafkaBroker:
         self._properties = dict(properties or {})
         self._java = java
         self._progress = progress
+        self._doors = tuple(doors)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -168,17 +184,7 @@ class KafkaBroker:
     async def create_topics(self, *topics: Topic) -> None:
         """All of them exist, and can be written to, when it returns. Those that exist already
         stay as they are. Raises BrokerUnavailable."""
-        new = [NewTopic(t.name, t.partitions, 1, topic_configs=dict(t.configs)) for t in topics]
-        try:
-            async with self._admin() as admin:
-                answer = await admin.create_topics(new)
-                for name, code, *_ in answer.topic_errors:
-                    error = for_code(code)
-                    if code and error is not TopicAlreadyExistsError:
-                        raise BrokerUnavailable(f"Topic {name} cannot be created: {error.message}.")
-                await _wait_for_leaders(admin, {topic.name for topic in topics})
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise BrokerUnavailable(f"Topics cannot be created: {_text(error)}.") from error
+        await create_topics(self.bootstrap_servers, topics, replicas=1)
 
     def console_command(self, main_class: str, *arguments: str) -> list[str]:
         """The command that runs one of Kafka's own tools with this broker's Java and jars."""
@@ -190,7 +196,7 @@ class KafkaBroker:
 
     async def _start_once(self) -> None:
         java = self._found_java()
-        jars = await self._fetched_jars()
+        jars = await fetched_jars(self._progress)
         await asyncio.to_thread(self._refuse_shared_data)
         self._choose_ports()
         await asyncio.to_thread(self._write_properties)
@@ -204,10 +210,7 @@ class KafkaBroker:
             raise
 
     async def _format(self, java: str, jars: Path) -> None:
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
-        if cluster.startswith("-"):  # would be read as an option
-            cluster = f"a{cluster[1:]}"
-        tool = ("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c")
+        tool = ("kafka.tools.StorageTool", "format", *self._format_options(), "-c")
         self._process = await self._launched(java, jars, *tool, str(self._settings))
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
@@ -217,8 +220,12 @@ class KafkaBroker:
         if status != 0:
             raise await self._failure("Kafka's storage could not be formatted")
 
+    def _format_options(self) -> tuple[str, ...]:
+        return ("--standalone", "-t", new_cluster_id())
+
     async def _launched(self, java: str, jars: Path, *command: str) -> subprocess.Popen[bytes]:
-        return await broker_process.launched(java, jars, command, self.data, self.log_path)
+        runtime = (java, f"-Xmx{self._heap_megabytes}m")
+        return await broker_process.launched(runtime, jars, command, self.data, self.log_path)
 
     async def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
@@ -248,30 +255,24 @@ class KafkaBroker:
             ) from None
 
     async def _is_ready(self) -> bool:
+        if await self.described() is None:
+            return False
         try:
-            _, writer = await asyncio.open_connection(HOST, self.port)
-            writer.close()
-            async with self._admin() as admin:
-                cluster = (await admin.describe_cluster())["cluster_id"]
-                if cluster not in await asyncio.to_thread(self._meta.read_text):
-                    return False  # somebody else's broker answers on this port
-                coordinator = await admin.find_coordinator("readiness")
-                await admin.list_consumer_group_offsets("readiness", coordinator)
-        except (KafkaError, OSError, TimeoutError):
+            await broker_client.coordinate(self.bootstrap_servers)
+        except broker_client.TROUBLE:
             return False
         return True
 
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        client = AIOKafkaAdminClient(
-            bootstrap_servers=self.bootstrap_servers, request_timeout_ms=10_000
-        )
+    async def described(self) -> dict[str, Any] | None:
+        """What this node sees of the cluster; None: nothing, or not itself, or it is not ours."""
         try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                await client.start()
-                yield client
-        finally:
-            await client.close()
+            _, writer = await asyncio.open_connection(HOST, self.port)  # aiokafka would log it
+            writer.close()
+            cluster = await broker_client.described(self.bootstrap_servers, self.number)
+            meta = await asyncio.to_thread(self._meta.read_text)
+        except broker_client.TROUBLE:
+            return None
+        return cluster if cluster["cluster_id"] in meta else None
 
     async def _failure(self, what: str) -> BrokerUnavailable:
         """What the log says, in a sentence."""
@@ -296,18 +297,6 @@ class KafkaBroker:
                 "pip install 'job-result-gateway[demo]'."
             ) from error
         return str(JAVA)
-
-    async def _fetched_jars(self) -> Path:
-        loop = asyncio.get_running_loop()
-
-        def progress(done_bytes: int, total_bytes: int) -> None:
-            if self._progress is not None:
-                loop.call_soon_threadsafe(self._progress, done_bytes, total_bytes)
-
-        try:
-            return await asyncio.to_thread(broker_jars.fetched, progress)
-        except broker_jars.JarsUnavailable as error:
-            raise BrokerUnavailable(str(error)) from error
 
     def _choose_ports(self) -> None:
         """Both at once, so that they differ. Another process may still take one before Kafka
@@ -349,45 +338,62 @@ class KafkaBroker:
         self.log_path.write_bytes(b"")
 
     def _all_properties(self) -> dict[str, str]:
-        broker, controller = f"{HOST}:{self.port}", f"{HOST}:{self._controller_port}"
+        controller = f"CONTROLLER://{HOST}:{self._controller_port}"
+        doors = [("PLAINTEXT", self.port, self.port)]
+        doors += [(door.name, door.port, door.advertised_port) for door in self._doors]
+        listeners = [f"{name}://{HOST}:{port}" for name, port, _ in doors]
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.bootstrap.servers": controller,
-            "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{broker}",
+            "node.id": str(self.number),
+            "listeners": ",".join((*listeners, controller)),
+            "advertised.listeners": ",".join(f"{name}://{HOST}:{port}" for name, _, port in doors),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(
+                f"{name}:PLAINTEXT" for name in ("CONTROLLER", *(name for name, *_ in doors))
+            ),
             "log.dirs": str(self.data / "kafka"),
-            "offsets.topic.replication.factor": "1",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
             # After a crash the controller refuses the broker until its old session has ended.
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "500",
             "auto.create.topics.enable": "false",
+            **self._company(),
         } | self._properties
+
+    def _company(self) -> dict[str, str]:
+        """What depends on how many nodes there are."""
+        return {
+            "controller.quorum.bootstrap.servers": f"{HOST}:{self._controller_port}",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+        }
 
 
 class _PortTaken(BrokerUnavailable):
     pass
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Iterable[str]) -> None:
-    """A topic that was just created has no leader for a moment; writes to it would fail."""
-    wanted = set(names)
-    while True:
-        topics: list[dict[str, Any]] = await admin.describe_topics(list(wanted))
-        led = {t["topic"] for t in topics if _has_leaders(t)}
-        if wanted <= led:
-            return
-        await asyncio.sleep(0.02)
+def new_cluster_id() -> str:
+    name = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+    return f"a{name[1:]}" if name.startswith("-") else name  # else it is read as an option
 
 
-def _has_leaders(topic: Mapping[str, Any]) -> bool:
-    partitions = topic["partitions"]
-    return bool(partitions) and all(p["leader"] >= 0 for p in partitions)
+async def fetched_jars(progress: broker_jars.Progress | None) -> Path:
+    """The folder of Kafka's jars. Raises BrokerUnavailable."""
+    try:
+        return await broker_jars.fetched_aside(progress)
+    except broker_jars.JarsUnavailable as error:
+        raise BrokerUnavailable(str(error)) from error
 
 
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+async def create_topics(bootstrap_servers: str, topics: Sequence[Topic], replicas: int) -> None:
+    """All of them exist, and can be written to, when it returns. Those that exist already stay as
+    they are. Raises BrokerUnavailable."""
+    new = [NewTopic(t.name, t.partitions, replicas, topic_configs=dict(t.configs)) for t in topics]
+    try:
+        await broker_client.create_topics(bootstrap_servers, new)
+    except broker_client.TopicRefused as error:
+        raise BrokerUnavailable(str(error)) from error
+    except broker_client.TROUBLE as error:
+        text = str(error) or type(error).__name__
+        raise BrokerUnavailable(f"Topics cannot be created: {text}.") from error

@@ -11,6 +11,7 @@ Each jar therefore arrives in a folder of its own, is checked, and only then mov
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import tempfile
@@ -72,6 +73,17 @@ def fetched(progress: Progress | None = None) -> Path:
             f"Kafka's jars cannot be kept in {kept}: {error.strerror or error}."
         ) from error
     return kept
+
+
+async def fetched_aside(progress: Progress | None = None) -> Path:
+    """`fetched` in a thread; `progress` is called in this event loop."""
+    loop = asyncio.get_running_loop()
+
+    def tell(done_bytes: int, total_bytes: int) -> None:
+        if progress is not None:
+            loop.call_soon_threadsafe(progress, done_bytes, total_bytes)
+
+    return await asyncio.to_thread(fetched, tell)
 
 
 def _is_intact(jar: Jar, path: Path) -> bool:

@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _JVM_OPTIONS = (
-    "-Xmx384m",
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -41,15 +40,16 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 async def launched(
-    java: str, jars: Path, command: Sequence[str], folder: Path, log_path: Path
+    java: Sequence[str], jars: Path, command: Sequence[str], folder: Path, log_path: Path
 ) -> subprocess.Popen[bytes]:
-    """Runs `command` (a main class and its arguments) in `folder`, its output in `log_path`."""
+    """Runs `command` (a main class and its arguments) in `folder`, its output in `log_path`.
+    `java`: the runtime, and options of its own if there are any."""
     log = await asyncio.to_thread(log_path.open, "ab")
     try:
         return subprocess.Popen(  # noqa: ASYNC220, S603 (see above; the words are our own)
             [
                 *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())),
-                *(java, *_JVM_OPTIONS, "-cp", f"{jars}/*", *command),
+                *(*java, *_JVM_OPTIONS, "-cp", f"{jars}/*", *command),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
