@@ -97,10 +97,10 @@ async def _through_the_gateway(stage: Stage, number: int, records: int) -> Pace:
             await stage.endpoint.begin()
             cpu = gateway.cpu_seconds()
             await producer.commit_transaction()
-        return await _drained(stage.endpoint, gateway, records, cpu)
+        return await drained(stage.endpoint, gateway, records, cpu)
 
 
-async def _drained(
+async def drained(
     endpoint: Endpoint, gateway: MeasuredGateway, records: int, cpu_before: float
 ) -> Pace:
     span = await endpoint.wait_span(records, gateway.check)

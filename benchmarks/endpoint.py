@@ -2,6 +2,9 @@
 
 Every POST is answered with 200, no body and a request id; `GET /count` says how many there were,
 `GET /span` how many since the last `GET /begin` and the seconds from the first of them to the last.
+A body that holds `sent@<seconds since the epoch>` is a letter with a date: `GET /delays` says, one
+a line, how many seconds after that moment each of them has arrived, and when, since `GET /begin`.
+`GET /throttle/2` has every call refused for two seconds.
 Nothing is verified. Run as a process of its own, so that its cost is nobody else's:
 
     python benchmarks/endpoint.py [--port 0] [--latency 0.05] [--self-signed | --cert F --key F]
@@ -19,11 +22,18 @@ import ssl
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _HEADERS_END = b"\r\n\r\n"
 _MAX_HEAD_BYTES = 65_536
+_DATE, _DATE_DIGITS = b"sent@", 17
+"""`sent@1790000000.123456`"""
+_THROTTLED = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.1\r\n"
+    b"x-amzn-RequestId: 00000000-0000-4000-8000-000000000000\r\nContent-Length: 32\r\n\r\n"
+    b'{"__type":"ThrottlingException"}'
+)
 
 
 @dataclass(slots=True)
@@ -35,9 +45,16 @@ class Tally:
     span_began_with: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
+    throttles_until: float = 0.0
+    delays: list[tuple[float, float]] = field(default_factory=list)
 
-    def answer(self, head: bytes) -> bytes:
+    def answer(self, head: bytes, body: bytes = b"") -> bytes:
         if head.startswith(b"POST "):
+            if self.throttles_until and time.time() < self.throttles_until:
+                return _THROTTLED
+            if (dated := body.find(_DATE)) >= 0:
+                now, start = time.time(), dated + len(_DATE)
+                self.delays.append((now - float(body[start : start + _DATE_DIGITS]), now))
             self.last_at = time.perf_counter()
             if self.posts == self.span_began_with:
                 self.first_at = self.last_at
@@ -52,10 +69,16 @@ class Tally:
         if head.startswith(b"GET /begin"):
             self.span_began_with = self.posts
             self.first_at = self.last_at = 0.0
+            self.delays.clear()
             return _page(b"")
         if head.startswith(b"GET /span"):
             seconds = self.last_at - self.first_at
             return _page(b"%d %.6f\n" % (self.posts - self.span_began_with, seconds))
+        if head.startswith(b"GET /throttle/"):
+            self.throttles_until = time.time() + float(head.split(b"/", 2)[2].split(b" ")[0])
+            return _page(b"")
+        if head.startswith(b"GET /delays"):
+            return _page(b"".join(b"%.6f %.6f\n" % one for one in self.delays))
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -74,24 +97,26 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received = self._received + data if self._received else data
         answers = []
-        while (head := self._take()) is not None:
-            answers.append(self._tally.answer(head))
+        while (request := self._take()) is not None:
+            answers.append(self._tally.answer(*request))
         if answers:
             self._answer(b"".join(answers))
         elif len(self._received) > _MAX_HEAD_BYTES and _HEADERS_END not in self._received:
             self._close()
 
-    def _take(self) -> bytes | None:
-        """The head of the next request if all of that request is here; it is then consumed."""
+    def _take(self) -> tuple[bytes, bytes] | None:
+        """Head and body of the next request if all of it is here; it is then consumed."""
         end = self._received.find(_HEADERS_END)
         if end < 0:
             return None
         head = self._received[:end]
-        total = end + len(_HEADERS_END) + _content_length(head)
+        begin = end + len(_HEADERS_END)
+        total = begin + _content_length(head)
         if len(self._received) < total:
             return None
+        body = self._received[begin:total]
         self._received = self._received[total:]
-        return head
+        return head, body
 
     def _answer(self, answers: bytes) -> None:
         if self._tally.latency_seconds:

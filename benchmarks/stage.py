@@ -52,6 +52,11 @@ class Load:
     concurrency: int
     call_path: Literal["botocore", "lean"]
 
+    @property
+    def room(self) -> dict[str, int]:
+        """As large as the loop's concurrency, always."""
+        return dict.fromkeys(("initial", "min", "max"), self.concurrency)
+
 
 class NoProgress(Exception):
     """What was measured has stopped, and where to look."""
@@ -137,6 +142,15 @@ class Endpoint:
         calls, seconds = (await self._get("/span")).split()
         return Span(int(calls), float(seconds))
 
+    async def throttle(self, seconds: float) -> None:
+        """Every call is refused for so long."""
+        await self._get(f"/throttle/{seconds:g}")
+
+    async def delays(self) -> list[tuple[float, float]]:
+        """Of results with a date: seconds from that moment to the arrival, and the arrival."""
+        lines = (await self._get("/delays")).splitlines()
+        return [(float(delay), float(at)) for delay, at in map(str.split, lines)]
+
     async def wait_span(self, calls: int, each_poll: Callable[[], None]) -> Span:
         """Returns when so many calls were seen since `begin`. What `each_poll` raises passes."""
         span, moved_at = Span(0, 0.0), time.monotonic()
@@ -164,8 +178,9 @@ class Endpoint:
 
 
 @contextlib.asynccontextmanager
-async def endpoint(is_tls: bool) -> AsyncIterator[Endpoint]:
-    command = [sys.executable, str(HERE / "endpoint.py"), *(["--self-signed"] if is_tls else [])]
+async def endpoint(is_tls: bool, latency_seconds: float = 0.0) -> AsyncIterator[Endpoint]:
+    command = [sys.executable, str(HERE / "endpoint.py"), "--latency", str(latency_seconds)]
+    command += ["--self-signed"] if is_tls else []
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -203,6 +218,10 @@ class MeasuredGateway:
         found = re.search(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         return int(found[1]) * 1024 if found else 0
 
+    def log(self) -> str:
+        """What this process, and those before it on this stage, have written."""
+        return self._log.read_text()
+
     async def stop(self) -> None:
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
@@ -222,29 +241,50 @@ class Stage:
         self._cores = cores
         self._folder = folder
 
-    def beside(self, endpoint: Endpoint) -> Stage:
-        """The same stage with another endpoint."""
-        return Stage(self._broker, endpoint, self._cores, self._folder, self.load)
+    def beside(self, endpoint: Endpoint, load: Load | None = None) -> Stage:
+        """The same stage with another endpoint, or another load."""
+        return Stage(self._broker, endpoint, self._cores, self._folder, load or self.load)
+
+    async def fresh_topic(self, name: str) -> str:
+        """For job results, with nothing in it."""
+        await self._broker.create_topics(Topic(name, 4))
+        return name
 
     @contextlib.asynccontextmanager
-    async def gateway(self) -> AsyncIterator[MeasuredGateway]:
-        """Default settings, but for a room that is as large as the loop's concurrency, always."""
-        room = dict.fromkeys(("initial", "min", "max"), self.load.concurrency)
-        target = {"region": "eu-west-1", "endpoint": self.endpoint.url, "room": room}
-        settings = {
-            "kafka": {"bootstrap_servers": self._broker.bootstrap_servers},
-            "input": {"start": "earliest"},
+    async def gateway(
+        self, topic: str = "job-results", **settings: object
+    ) -> AsyncIterator[MeasuredGateway]:
+        """Default settings, but for the room. `settings`: more of them, by section."""
+        target = {"region": "eu-west-1", "endpoint": self.endpoint.url, "room": self.load.room}
+        every = {
+            "kafka": {
+                "bootstrap_servers": self._broker.bootstrap_servers,
+                "group_id": f"gateway-{topic}",
+            },
+            "input": {"start": "earliest", "topics": [topic]},
             "targets": {"default": target},
             "aws": {"call_path": self.load.call_path},
             "admin": {"port": 0},
         }
         configuration = self._folder / "gateway.yaml"
-        configuration.write_text(json.dumps(settings))  # JSON is YAML
+        configuration.write_text(json.dumps(every | settings))  # JSON is YAML
+        arguments = ("-m", "gateway", "run", "--config", str(configuration))
+        async with self._measured(*arguments) as gateway:
+            yield gateway
+
+    @contextlib.asynccontextmanager
+    async def peer(self, topic: str) -> AsyncIterator[MeasuredGateway]:
+        """benchmarks/peer.py in the gateway's place."""
+        places = (self._broker.bootstrap_servers, topic, self.endpoint.url)
+        concurrency = ("--concurrency", str(self.load.concurrency))
+        async with self._measured("-m", "benchmarks.peer", *places, *concurrency) as peer:
+            yield peer
+
+    @contextlib.asynccontextmanager
+    async def _measured(self, *arguments: str) -> AsyncIterator[MeasuredGateway]:
         log = self._folder / "gateway.log"
         with log.open("ab") as output:
-            process = await self._started(
-                *("-m", "gateway", "run", "--config", str(configuration)), stdout=output
-            )
+            process = await self._started(*arguments, stdout=output)
         gateway = MeasuredGateway(process, log)
         try:
             yield gateway
@@ -296,11 +336,13 @@ class Stage:
         return process
 
 
-async def send(producer: AIOKafkaProducer, events: Iterable[tuple[bytes, bytes]]) -> None:
+async def send(
+    producer: AIOKafkaProducer, events: Iterable[tuple[bytes, bytes]], topic: str = "job-results"
+) -> None:
     """All of them are stored when it returns."""
     waiting = []
     for key, value in events:
-        waiting.append(await producer.send("job-results", value, key))
+        waiting.append(await producer.send(topic, value, key))
         if len(waiting) >= _AT_ONCE:
             await asyncio.gather(*waiting)
             waiting.clear()
