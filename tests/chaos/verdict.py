@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -113,7 +114,9 @@ def judged(history: History) -> Judgement:
 def behaviour(members: Iterable[Member], exit_codes: Sequence[int | None]) -> Iterator[str]:
     """What processes did that they never should, whatever was done to them."""
     for member, code in zip(members, exit_codes, strict=True):
-        if code != 0:
+        # Who is told to go while Python is still starting has begun nothing.
+        is_unborn = code == -signal.SIGTERM and not member.instances()
+        if code != 0 and not is_unborn:
             how = "had to be killed" if code is None else f"left with exit code {code}"
             yield f"gateway {member.number} {how} after the final SIGTERM"
         if member.unasked:
