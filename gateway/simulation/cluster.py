@@ -63,7 +63,8 @@ class KafkaCluster:
         doors: Sequence[Sequence[Door]] = (),
     ) -> None:
         self.nodes = range(1, nodes + 1)
-        self._quorum = _Quorum(data.absolute(), self.nodes)
+        own_ports = [door.port for of_node in doors for door in of_node]
+        self._quorum = _Quorum(data.absolute(), self.nodes, own_ports)
         self._brokers = {
             number: _Node(
                 self._quorum, number, properties, java, doors[number - 1] if doors else ()
@@ -170,12 +171,13 @@ class _Quorum:
     there, and while its node is down the kernel gives it to nobody else.
     """
 
-    def __init__(self, data: Path, nodes: Sequence[int]) -> None:
+    def __init__(self, data: Path, nodes: Sequence[int], doors: Sequence[int]) -> None:
         self.data = data
         self.replicas = min(len(nodes), _MOST_REPLICAS)
         self.cluster_id = ""
         self.ports: dict[int, tuple[int, int]] = dict.fromkeys(nodes, (0, 0))
         """Of each node: for clients, and for the other controllers."""
+        self._doors = doors
         self._held: list[socket.socket] = []
 
     def name(self) -> None:
@@ -189,6 +191,8 @@ class _Quorum:
     def reserve_ports(self) -> None:
         for node, (for_clients, for_controllers) in self.ports.items():
             self.ports[node] = (self._reserved(for_clients), self._reserved(for_controllers))
+        for port in self._doors:
+            self._reserved(port)
         if sys.platform != "linux":  # elsewhere nobody else could listen, Kafka included
             self.release_ports()
 

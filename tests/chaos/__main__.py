@@ -1,6 +1,7 @@
 """Chaos: real processes, a real Kafka, and everything goes wrong.
 
-    python -m tests.chaos --minutes 3 [--seed S] [--members 4] [--rate 60] [--json FILE]
+    python -m tests.chaos --minutes 3 [--seed S] [--members 4] [--brokers 3] [--rate 60]
+                          [--json FILE]
     python -m tests.chaos --two-accounts MINUTES
 
 The seed decides what is sent and what goes wrong, when and to whom; what comes of it depends on the
@@ -42,7 +43,8 @@ _AFTER_SECONDS = 5.0
 
 
 async def storm(stage: Stage, options: argparse.Namespace) -> tuple[Report, History]:
-    acts = schedule(options.seed, options.minutes * 60, len(stage.members), SESSION_SECONDS)
+    seconds, members = options.minutes * 60, len(stage.members)
+    acts = schedule(options.seed, seconds, members, SESSION_SECONDS, options.brokers)
     # More than the storm is long: it ends with work on its way.
     records = int((60 * options.minutes + _AFTER_SECONDS) * options.rate)
     script = workload(options.seed, records)
@@ -92,6 +94,8 @@ def _report(
     judgement = judged(history)
     return Report(
         kills=sum(member.kills for member in stage.members) + playing.broker_kills,
+        broker_kills=playing.broker_kills,
+        brokers=len(stage.cluster.nodes),
         rolls=sum(member.rolls for member in stage.members),
         acts=dict(Counter(str(act.kind) for act in acts)),
         seconds=round(seconds, 1),
@@ -125,7 +129,7 @@ async def play(options: argparse.Namespace) -> int:
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
     if options.two_accounts:
         return await two_accounts(options.two_accounts * 60, options.members, options.rate)
-    async with set_up(options.members) as stage:
+    async with set_up(options.members, brokers=options.brokers) as stage:
         try:
             report, history = await storm(stage, options)
         except BaseException:
@@ -179,8 +183,10 @@ async def two_accounts(seconds: float, members: int, rate: float) -> int:
 def _keep(folder: Path) -> Path:
     """What is needed to find out why."""
     kept = Path(tempfile.mkdtemp(prefix="chaos-kept-"))
-    for log in (*folder.glob("*.log"), *folder.glob("kafka/server.log")):
+    for log in folder.glob("*.log"):
         shutil.copy(log, kept)
+    for log in folder.glob("kafka/*/server.log"):
+        shutil.copy(log, kept / f"kafka-{log.parent.name}.log")
     say(f"logs: {kept}")
     return kept
 
@@ -194,6 +200,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--members", type=int, default=3, choices=(2, 3, 4))
+    parser.add_argument("--brokers", type=int, default=1, choices=(1, 3))
     parser.add_argument("--rate", type=float, default=60.0, help="records a second")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()

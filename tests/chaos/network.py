@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from types import TracebackType
@@ -107,6 +108,17 @@ class Relay:
             await sink.drain()
         with suppress(OSError):  # the other side may have gone first
             sink.write_eof()
+
+
+class Cable:
+    """Relays that are one wire: they change together."""
+
+    def __init__(self, relays: Sequence[Relay]) -> None:
+        self.relays = relays
+
+    def change(self, wire: Wire) -> None:
+        for relay in self.relays:
+            relay.change(wire)
 
 
 class _Connection:

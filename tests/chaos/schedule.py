@@ -1,8 +1,8 @@
 """What goes wrong, when, and to whom: all of it from one seed, before anything has begun.
 
-Guarantees: the same seed, length and number of members make the same schedule; every minute has at
-least `KILLS_A_MINUTE` kills; everything has ended, and every wire is open, `QUIET_SECONDS` before
-the end.
+Guarantees: the same seed, length and numbers of members and brokers make the same schedule; every
+minute has at least `KILLS_A_MINUTE` kills; everything has ended, and every wire is open,
+`QUIET_SECONDS` before the end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from enum import StrEnum
 KILLS_A_MINUTE = 20
 QUIET_SECONDS = 1.0
 ROUND_SECONDS = 5.4
-_BROKER = -1
+DEATHS_ROUNDS = 4
+"""Where there are several brokers, one of them dies in every so many rounds, besides the trouble
+that each round has: in about 22 s it is back, and the leaders are, on a slow machine too."""
+_NOBODY = -1
+_AWAY_SECONDS = (1.0, 6.0)
+"""From before the others notice to long after."""
 _CALL_FAULTS = ("throttle", "server-error", "cut-before", "cut-after", "timeout-after")
 
 
@@ -34,22 +39,26 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing that goes wrong. `member`: to whom; `seconds`: for how long; `how`: in which of
-    its ways."""
+    """One thing that goes wrong. `member` or `broker`: to whom; `seconds`: for how long; `how`: in
+    which of its ways."""
 
     at: float
     kind: Kind
-    member: int = _BROKER
+    member: int = _NOBODY
     seconds: float = 0.0
     how: str = ""
+    broker: int = _NOBODY
+    """Counted from 1, as Kafka does."""
 
 
-def schedule(seed: int, seconds: float, members: int, session_seconds: float) -> list[Act]:
+def schedule(
+    seed: int, seconds: float, members: int, session_seconds: float, brokers: int = 1
+) -> list[Act]:
     """The acts in the order of their beginning. Rounds of `ROUND_SECONDS`: each kills some, and
     has one other trouble of its own; between volleys there is time to do some work, so that there
     is something to be lost."""
     chance = random.Random(seed)
-    author = _Author(chance, members, session_seconds)
+    author = _Author(chance, members, session_seconds, brokers)
     acts: list[Act] = []
     rounds = int((seconds - QUIET_SECONDS) // ROUND_SECONDS)
     troubles = author.troubles(rounds)
@@ -57,8 +66,10 @@ def schedule(seed: int, seconds: float, members: int, session_seconds: float) ->
         start = number * ROUND_SECONDS
         acts += author.volley(start)
         acts += troubles[number](start)
+        if brokers > 1 and number % DEATHS_ROUNDS == 0:
+            acts += author.death(start)
     ended = (act for act in acts if act.at + act.seconds <= seconds - QUIET_SECONDS)
-    return sorted(ended, key=lambda act: (act.at, act.kind, act.member))
+    return sorted(ended, key=lambda act: (act.at, act.kind, act.member, act.broker))
 
 
 def kills(acts: Sequence[Act]) -> int:
@@ -71,9 +82,12 @@ Trouble = Callable[[float], list[Act]]
 class _Author:
     """All chance comes from one source, in one order."""
 
-    def __init__(self, chance: random.Random, members: int, session_seconds: float) -> None:
+    def __init__(
+        self, chance: random.Random, members: int, session_seconds: float, brokers: int
+    ) -> None:
         self._chance = chance
         self._members = members
+        self._brokers = brokers
         self._session_seconds = session_seconds
 
     def volley(self, start: float) -> Iterator[Act]:
@@ -92,7 +106,7 @@ class _Author:
         kinds: list[Trouble] = [
             self._freeze,
             self._roll,
-            self._kill_broker,
+            self.death,
             self._freeze_broker,
             self._cut_broker,
             self._cut_calls,
@@ -124,11 +138,18 @@ class _Author:
         at = self._somewhen(start)
         return [Act(at + 1.5 * place, Kind.ROLL, place) for place in range(self._members)]
 
-    def _kill_broker(self, start: float) -> list[Act]:
-        return [Act(self._somewhen(start), Kind.KILL_BROKER)]
+    def death(self, start: float) -> list[Act]:
+        """Of a broker. The only one there is comes back at once."""
+        at = self._somewhen(start)
+        seconds = self._chance.uniform(*_AWAY_SECONDS) if self._brokers > 1 else 0.0
+        return [Act(at, Kind.KILL_BROKER, seconds=seconds, broker=self._broker())]
 
     def _freeze_broker(self, start: float) -> list[Act]:
-        return [Act(self._somewhen(start), Kind.FREEZE_BROKER, seconds=self._seconds())]
+        at, seconds = self._somewhen(start), self._seconds()
+        return [Act(at, Kind.FREEZE_BROKER, seconds=seconds, broker=self._broker())]
+
+    def _broker(self) -> int:
+        return self._chance.randint(1, self._brokers) if self._brokers > 1 else 1
 
     def _cut_broker(self, start: float) -> list[Act]:
         return [self._cut(Kind.CUT_BROKER, start)]

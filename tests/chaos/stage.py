@@ -1,11 +1,11 @@
 """What chaos is played on: a real Kafka, a simulated CodePipeline, replicas, and wires to cut.
 
-    build systems ─► Kafka ◄─ relay ─ gateway 0 ─ relay ─► simulated CodePipeline
-                       ▲ ◄─── relay ─ gateway 1 ─ relay ────►
-                       └ …
+    build systems ─► Kafka ◄─ relays ─ gateway 0 ─ relay ─► simulated CodePipeline
+                     1 2 3 ◄─ relays ─ gateway 1 ─ relay ────►
+                           └─ …
 
-Kafka, CodePipeline and each gateway are processes of their own; the relays live in ours. Nothing
-outlives us.
+Each broker of Kafka, CodePipeline and each gateway are processes of their own; the relays, one from
+each gateway to each broker, live in ours. Nothing outlives us.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.commands.demo_children import Child, environment
-from gateway.simulation.broker import FAST, KafkaBroker, Topic, gateway_topics
+from gateway.simulation.broker import FAST, Door, Topic, gateway_topics
+from gateway.simulation.cluster import KafkaCluster
 from gateway.simulation.recorder import Places
 from gateway.simulation.remote import RemoteSimulator
 from gateway.simulation.service import EXAMPLE_KEY
 from gateway.simulation.topics import MAX_RECORD_BYTES
 from tests.chaos.members import Member
-from tests.chaos.network import HOST, Relay, free_port
+from tests.chaos.network import HOST, Cable, Relay, free_port
 from tests.waiting import wait_until
 
 PLACES = Places()
@@ -65,22 +66,12 @@ SETTINGS: Mapping[str, Any] = {
 """Everything is short, so that much happens in a minute."""
 
 
-class RelayedBroker(KafkaBroker):
-    """Also listens on a port for each relay, and tells who comes in there to come back that way:
-    else a client would find the way round the relay in the first answer."""
-
-    def __init__(self, data: Path, relays: Sequence[Relay]) -> None:
-        super().__init__(data, properties=FAST)
-        self._relays = relays
-
-    def _all_properties(self) -> dict[str, str]:
-        properties = super()._all_properties()
-        for number, relay in enumerate(self._relays):
-            name = f"RELAY{number}"
-            properties["listeners"] += f",{name}://{HOST}:{relay.target_port}"
-            properties["advertised.listeners"] += f",{name}://{HOST}:{relay.port}"
-            properties["listener.security.protocol.map"] += f",{name}:PLAINTEXT"
-        return properties
+KAFKA: Mapping[str, str] = {
+    **FAST,
+    # Who has returned leads again soon, so that the death of any broker is the death of a leader.
+    "leader.imbalance.check.interval.seconds": "5",
+    "leader.imbalance.per.broker.percentage": "0",
+}
 
 
 @dataclass
@@ -88,16 +79,16 @@ class Stage:
     """Everything that has been set up."""
 
     folder: Path
-    broker: KafkaBroker
+    cluster: KafkaCluster
     simulator: RemoteSimulator
     members: list[Member]
-    to_broker: list[Relay]
+    to_brokers: list[Cable]
     to_calls: list[Relay]
 
     @property
     def servers(self) -> str:
-        """The broker's own door, which no relay disturbs."""
-        return self.broker.bootstrap_servers
+        """The brokers' own doors, which no relay disturbs."""
+        return self.cluster.bootstrap_servers
 
     async def wait_all_ready(self, timeout_seconds: float) -> None:
         for member in self.members:
@@ -106,27 +97,43 @@ class Stage:
 
 @asynccontextmanager
 async def set_up(
-    members: int, more: Mapping[str, Any] | None = None, *, any_job: bool = False
+    members: int,
+    more: Mapping[str, Any] | None = None,
+    *,
+    brokers: int = 1,
+    any_job: bool = False,
 ) -> AsyncIterator[Stage]:
     """Kafka and CodePipeline run in here; `Member.run` starts the replicas. `more` replaces
     sections of the replicas' settings."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        to_broker = [await stack.enter_async_context(Relay(free_port())) for _ in range(members)]
-        broker = RelayedBroker(folder / "kafka", to_broker)
-        await stack.enter_async_context(broker)
-        await broker.create_topics(*topics())
+        to_brokers = [await _cable(stack, brokers) for _ in range(members)]
+        doors = [_doors(to_brokers, place) for place in range(brokers)]
+        cluster = KafkaCluster(folder / "kafka", brokers, properties=KAFKA, doors=doors)
+        await stack.enter_async_context(cluster)
+        await cluster.create_topics(*topics())
         endpoint = await _start_simulator(stack, folder, any_job)
         simulator = await stack.enter_async_context(RemoteSimulator(endpoint))
         port = int(endpoint.rpartition(":")[2])
         to_calls = [await stack.enter_async_context(Relay(port)) for _ in range(members)]
         crew = [
-            _member(folder, number, to_broker[number], to_calls[number], more or {})
+            _member(folder, number, to_brokers[number], to_calls[number], more or {})
             for number in range(members)
         ]
         for member in crew:
             stack.push_async_callback(member.end)
-        yield Stage(folder, broker, simulator, crew, to_broker, to_calls)
+        yield Stage(folder, cluster, simulator, crew, to_brokers, to_calls)
+
+
+async def _cable(stack: AsyncExitStack, brokers: int) -> Cable:
+    """From one gateway to all brokers."""
+    return Cable([await stack.enter_async_context(Relay(free_port())) for _ in range(brokers)])
+
+
+def _doors(to_brokers: Sequence[Cable], place: int) -> list[Door]:
+    """Of one broker, for all gateways."""
+    relays = [cable.relays[place] for cable in to_brokers]
+    return [Door(f"RELAY{n}", relay.target_port, relay.port) for n, relay in enumerate(relays)]
 
 
 def topics() -> list[Topic]:
@@ -159,15 +166,16 @@ async def _start_simulator(stack: AsyncExitStack, folder: Path, any_job: bool) -
 
 
 def _member(
-    folder: Path, number: int, to_broker: Relay, to_calls: Relay, more: Mapping[str, Any]
+    folder: Path, number: int, to_brokers: Cable, to_calls: Relay, more: Mapping[str, Any]
 ) -> Member:
     admin = free_port()
     endpoint = f"http://{HOST}:{to_calls.port}"
+    brokers = ",".join(f"{HOST}:{relay.port}" for relay in to_brokers.relays)
     targets = more.get("targets", {"default": {"region": "us-east-1"}})
     settings = {
         **SETTINGS,
         **more,
-        "kafka": {**SETTINGS["kafka"], "bootstrap_servers": f"{HOST}:{to_broker.port}"},
+        "kafka": {**SETTINGS["kafka"], "bootstrap_servers": brokers},
         "targets": {name: {**target, "endpoint": endpoint} for name, target in targets.items()},
         "admin": {"port": admin},
     }

@@ -126,27 +126,30 @@ class Storm:
         await self._stage.members[act.member].roll(GRACE_SECONDS)
 
     async def kill_broker(self, act: Act) -> None:
+        """One at a time: the next one dies when all replicas are in sync again."""
         async with self._broker_turn:
             self.broker_kills += 1
             began = time.monotonic()
-            await self._stage.broker.kill()
-            await self._stage.broker.start()
+            await self._stage.cluster.kill(act.broker)
+            await asyncio.sleep(act.seconds)
+            await self._stage.cluster.restart(act.broker)
             down = time.monotonic() - began
             self.longest_without_broker_seconds = max(self.longest_without_broker_seconds, down)
 
     async def freeze_broker(self, act: Act) -> None:
         async with self._broker_turn:
-            self._stage.broker.suspend()
+            self._stage.cluster.suspend(act.broker)
             try:
                 await asyncio.sleep(act.seconds)
             finally:
-                self._stage.broker.resume()
+                self._stage.cluster.resume(act.broker)
+            await self._stage.cluster.wait_in_sync()
 
     async def cut_broker(self, act: Act) -> None:
-        relay = self._stage.to_broker[act.member]
-        relay.change(Wire(act.how))
+        cable = self._stage.to_brokers[act.member]
+        cable.change(Wire(act.how))
         await asyncio.sleep(act.seconds)
-        relay.change(Wire.OPEN)
+        cable.change(Wire.OPEN)
 
     async def cut_calls(self, act: Act) -> None:
         began, relay = time.time(), self._stage.to_calls[act.member]
@@ -191,6 +194,7 @@ _WAYS: Mapping[Kind, Callable[[Storm, Act], Coroutine[None, None, None]]] = {
 
 def _described(act: Act) -> str:
     who = f" of gateway {act.member}" if act.member >= 0 else ""
+    who += f" {act.broker}" if act.broker >= 0 else ""
     how = f" ({act.how})" if act.how else ""
     long = f" for {act.seconds:.1f} s" if act.seconds else ""
     return f"{act.kind}{who}{how}{long}"

@@ -31,6 +31,9 @@ class Report:
     """The figures of one run. Clean: the judge has nothing to say, and no process misbehaved."""
 
     kills: int
+    """Of gateways and of brokers."""
+    broker_kills: int
+    brokers: int
     rolls: int
     acts: dict[str, int]
     seconds: float
@@ -64,14 +67,15 @@ class Report:
         return json.dumps(figures | {"clean": self.is_clean})
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.kills} kills, {self.rolls} rolling stops in {self.seconds:.0f} s: {self.acts}"
+        yield f"{self.kills} kills, {self.broker_kills} of them of brokers ({self.brokers} there)"
+        yield f"{self.rolls} rolling stops in {self.seconds:.0f} s: {self.acts}"
         yield f"{self.records} records, {self.calls} calls: {self.outcomes}; {self.dead_letters}"
         yield (
             f"{self.lost} lost, {self.reordered} reordered, {self.repeats_needless} needlessly "
             f"repeated; {self.repeats_after_crash} repeated after a crash, "
             f"{self.repeats_per_kill} per kill; longest stall {self.longest_stall_seconds:.1f} s "
-            f"(at {self.stalled_at_seconds:.0f} s), longest restart of Kafka "
-            f"{self.longest_without_broker_seconds:.1f} s"
+            f"(at {self.stalled_at_seconds:.0f} s), longest absence of a "
+            f"broker {self.longest_without_broker_seconds:.1f} s"
         )
         for fault in self.faults[:_SHOWN]:
             yield f"  {fault}"
