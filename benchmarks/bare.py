@@ -1,10 +1,12 @@
 """A bare loop of calls of PutJobSuccessResult: nothing but aiobotocore, so many at a time.
 
     python benchmarks/bare.py URL [--calls 50000] [--concurrency 32] [--client botocore|lean|stock]
+        [--transport httptools|aiohttp]
 
 What is sent is in memory before the first call. `botocore` and `lean` are the client that the
-gateway builds for that call path, `stock` is aiobotocore's as it comes, but for a connection for
-every call. Prints one line of JSON: calls, seconds, CPU seconds of this process.
+gateway builds for that call path (`lean` over that transport), `stock` is aiobotocore's as it
+comes, but for a connection for every call. Prints one line of JSON: calls, seconds, CPU seconds of
+this process.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from aiobotocore.session import AioSession
 
 from benchmarks.events import arguments, bodies
 from gateway.adapters.aws_clients import AwsClients, CallLimits, TargetAccess
+from gateway.adapters.aws_transport import TRANSPORTS, Transport
 from gateway.core.signals import Signal
 
 REGION = "eu-west-1"
@@ -35,10 +38,17 @@ class Silence:
 
 
 @contextlib.asynccontextmanager
-async def opened(kind: Literal["botocore", "lean", "stock"], url: str, concurrency: int) -> Any:
+async def opened(
+    kind: Literal["botocore", "lean", "stock"],
+    url: str,
+    concurrency: int,
+    transport: Transport = "httptools",
+) -> Any:
     if kind != "stock":
         access, limits = {"t": TargetAccess(REGION, endpoint=url)}, CallLimits(concurrency)
-        clients = AwsClients(access, Silence(), limits, "benchmark", call_path=kind)
+        clients = AwsClients(
+            access, Silence(), limits, "benchmark", call_path=kind, transport=transport
+        )
         try:
             method: Any = (await clients.ready("t")).put_job_success_result
             yield method if kind == "lean" else lambda members: method(**members)
@@ -62,7 +72,8 @@ async def run(call: Call, waiting: Iterator[object], concurrency: int) -> None:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, float]:
-    async with opened(options.client, options.url, options.concurrency) as call:
+    opening = opened(options.client, options.url, options.concurrency, options.transport)
+    async with opening as call:
         warm = min(WARM_CALLS, options.calls)
         sent = bodies if options.client == "lean" else arguments
         await run(call, sent(0, warm), options.concurrency)
@@ -82,6 +93,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--client", choices=("botocore", "lean", "stock"), default="botocore")
+    parser.add_argument("--transport", choices=tuple(TRANSPORTS), default="httptools")
     print(json.dumps(asyncio.run(measure(parser.parse_args()))))
 
 

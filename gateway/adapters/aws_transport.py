@@ -68,6 +68,11 @@ class HttptoolsSession(DirectSession):
         except Exception as error:
             await self.fail(url, error)
 
+    def way_round(self, url: str) -> str | None:
+        """Raises AttributeError if this aiobotocore has no longer what is used of it here."""
+        _ = self._limits(), self._build_ssl_contexts, self._sessions_lock, self._sessions
+        return super().way_round(url)
+
     def _is_plain(self, url: URL) -> bool:
         """Whether nothing is asked for that only aiohttp can do or refuse."""
         is_named = url.raw_host is not None and url.user is None and url.password is None
@@ -86,14 +91,16 @@ class HttptoolsSession(DirectSession):
         tls: ssl.SSLContext | None = None
         if url.scheme == "https":
             tls, _ = await asyncio.to_thread(self._build_ssl_contexts, None)
-        limits = PoolLimits(
+        route = Route(url, tls, self._timeout.sock_connect)
+        before = f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+        return _Endpoint(url, before, HttpPool(route.open, self._limits()), route)
+
+    def _limits(self) -> PoolLimits:
+        return PoolLimits(
             connections=self._max_pool_connections,
             read_seconds=self._timeout.sock_read or math.inf,
             idle_seconds=self._connector_args.get("keepalive_timeout") or math.inf,
         )
-        route = Route(url, tls, self._timeout.sock_connect)
-        before = f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
-        return _Endpoint(url, before, HttpPool(route.open, limits), route)
 
 
 def _as_aiohttp_has_it(url: URL, error: UnreadableAnswerError) -> ClientResponseError:

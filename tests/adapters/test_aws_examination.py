@@ -16,6 +16,7 @@ from gateway.adapters import aws_examination, aws_wire
 from gateway.adapters.aws_clients import TargetAccess
 from gateway.adapters.aws_examination import NO_RETRIES, SAMPLES, NotLean, examined
 from gateway.adapters.aws_signing import Signer
+from gateway.adapters.aws_transport import HttptoolsSession
 from gateway.adapters.aws_wire import DirectSession, Wire, give_lean_methods
 from gateway.core.limits import Structure
 from gateway.core.model import Failure, Operation, Verdict
@@ -81,6 +82,11 @@ def _break_everything(patch: Patch) -> None:
     patch.setattr(Wire, "lines", nothing)
 
 
+def _rename_in_aiobotocore(patch: Patch) -> None:
+    """What begins with an underscore may have another name at any time."""
+    patch.setattr(HttptoolsSession, "_limits", lambda session: session._name_of_old)
+
+
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
@@ -90,6 +96,7 @@ def _break_everything(patch: Patch) -> None:
         (_break_header, "headers"),
         (_add_header, "headers"),
         (_break_everything, "surprise"),
+        (_rename_in_aiobotocore, "surprise"),
     ],
 )
 async def test_a_lean_call_that_differs_is_told_at_start_and_not_used(
