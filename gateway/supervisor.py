@@ -23,18 +23,14 @@ from gateway.adapters.metrics import Readings
 from gateway.adapters.metrics_of_workers import Page, added
 from gateway.adapters.stop_requests import StopRequests
 from gateway.adapters.telemetry import EventLoopLag, LogAndMetrics
-from gateway.adapters.worker import WRONG_CONFIGURATION, Worker
+from gateway.adapters.worker import USUAL, WRONG_CONFIGURATION, Listening, Worker
 from gateway.adapters.worker_process import WorkerProcess, inherited_environment
 from gateway.config import Settings
 from gateway.core.signals import Started, WorkersLeft
 from gateway.core.totals import totals
 
-HEAR_SECONDS = 2.0
-"""How often we ask what each has counted: what a worker counts after that and before it is killed
-is missing from the metrics."""
-
-Command = Callable[[str, int], Sequence[str]]
-"""The command line of a worker, by its name and the descriptor of its end of the line."""
+Command = Callable[[int, int], Sequence[str]]
+"""The command line of a worker, by its number and the descriptor of its end of the line."""
 
 
 class Supervisor:
@@ -42,7 +38,12 @@ class Supervisor:
     could not use the configuration, 1 for everything else."""
 
     def __init__(
-        self, settings: Settings, telemetry: LogAndMetrics, count: int, command: Command
+        self,
+        settings: Settings,
+        telemetry: LogAndMetrics,
+        count: int,
+        command: Command,
+        listening: Listening = USUAL,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -54,9 +55,11 @@ class Supervisor:
         self._answering: set[str] = set()
         self._retired = Page("", b"", is_current=False)
         log_format = "pretty" if is_pretty(settings.log.format) else "json"
-        self._environment = inherited_environment(GATEWAY_LOG__FORMAT=log_format)
+        self._environment = inherited_environment(
+            GATEWAY_LOG__FORMAT=log_format, PYTHONIOENCODING="utf-8"
+        )
         self._workers = [
-            Worker(str(number), self._start, self._stop.drain, self._signals, self._retire)
+            Worker(number, self._start, self._stop.drain, self._signals, self._retire, listening)
             for number in range(1, count + 1)
         ]
 
@@ -78,6 +81,7 @@ class Supervisor:
             await asyncio.wait({asked, *keeping}, return_when=asyncio.FIRST_COMPLETED)
             await self._leave(keeping)
         finally:
+            self._stop.ask_drain()  # that nothing is started any more, however this ends
             asked.cancel()
             for worker in self._workers:
                 worker.kill()
@@ -102,10 +106,10 @@ class Supervisor:
         for worker in self._workers:
             worker.tell(order)
 
-    async def _start(self, worker: str) -> WorkerProcess:
+    async def _start(self, worker: int) -> WorkerProcess:
         def complain(line: str) -> None:
             text = cover_what_looks_secret(line)
-            self._telemetry.log.line("error", text, {"logger": "stderr", "worker": int(worker)})
+            self._telemetry.log.line("error", text, {"logger": "stderr", "worker": worker})
 
         def command(descriptor: int) -> Sequence[str]:
             return self._command(worker, descriptor)
@@ -139,18 +143,13 @@ class Supervisor:
     async def _hearing(self) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(self._lag.run(self._signals.beat)),
-            asyncio.create_task(self._hear()),
+            *(asyncio.create_task(worker.listen()) for worker in self._workers),
         ]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-
-    async def _hear(self) -> None:
-        while True:
-            await asyncio.sleep(HEAR_SECONDS)
-            await self._pages()
 
     async def _pages(self) -> list[Page]:
         heard = await asyncio.gather(*(worker.metrics() for worker in self._workers))

@@ -77,6 +77,41 @@ def test_a_wrong_command_line_is_a_sentence_and_exit_code_2(arguments: list[str]
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("workers", ["0", "65", "-1", "two"])
+def test_a_number_of_workers_that_makes_no_sense_is_a_sentence(workers: str) -> None:
+    ended = gateway("run", "--workers", workers, GATEWAY_KAFKA__BOOTSTRAP_SERVERS="nobody:9092")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("Error: Invalid value for '--workers': ")
+    ended = gateway(
+        "run", GATEWAY_KAFKA__BOOTSTRAP_SERVERS="nobody:9092", GATEWAY_RUNTIME__WORKERS=workers
+    )
+    assert ended.returncode == 2
+    (sentence,) = ended.stderr.splitlines()
+    assert sentence.startswith("GATEWAY_RUNTIME__WORKERS: must be ")
+
+
+def test_a_shadow_of_several_workers_is_refused_and_says_why() -> None:
+    ended = gateway(
+        *("run", "--shadow", "--workers", "2"), GATEWAY_KAFKA__BOOTSTRAP_SERVERS="nobody:9092"
+    )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "--workers: a shadow is one process: each would read everything, in a group of its own\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("nonsense", "--as-worker: is for supervisors, not for you"),
+        ("1:99", "cannot start: OSError: Bad file descriptor"),
+    ],
+)
+def test_nobody_is_a_worker_without_a_supervisor(place: str, sentence: str) -> None:
+    ended = gateway("run", "--as-worker", place, GATEWAY_KAFKA__BOOTSTRAP_SERVERS="nobody:9092")
+    assert (ended.returncode, ended.stderr) == (2, sentence + "\n")
+
+
 def test_check_prints_a_line_for_each_thing(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(

@@ -24,7 +24,7 @@ class Unusable(Exception):
 def run(settings: Settings) -> int:
     """0 if everything can be built, else 2 and a sentence for each thing that cannot."""
     faults = []
-    for build in (_kafka, _topics, _targets, _events, _admin, _leaving):
+    for build in (_kafka, _topics, _targets, _events, _admin, _workers, _leaving):
         try:
             for line in build(settings):
                 print(line)
@@ -83,6 +83,11 @@ def _admin(settings: Settings) -> Iterator[str]:
     admin = settings.admin
     access = "with a token" if admin.token else "open"
     yield f"admin: http://{admin.host}:{admin.port}, {access}"
+
+
+def _workers(settings: Settings) -> Iterator[str]:
+    if settings.runtime.workers > 1:
+        yield f"workers: {settings.runtime.workers}"
 
 
 def _leaving(settings: Settings) -> Iterator[str]:

@@ -75,7 +75,7 @@ async def _supervise(
 ) -> int:
     from gateway.supervisor import Supervisor
 
-    def command(worker: str, descriptor: int) -> Sequence[str]:
+    def command(worker: int, descriptor: int) -> Sequence[str]:
         ours = [sys.executable, "-m", "gateway", "run", "--as-worker", f"{worker}:{descriptor}"]
         return ours if config is None else [*ours, "--config", config]
 

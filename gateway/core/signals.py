@@ -463,7 +463,7 @@ class WorkerStarted(Signal):
     help = "Starts of a worker, by the supervisor of several."
     counter = "gateway_worker_starts_total"
     labels = ("worker",)
-    worker: str
+    worker: int
     pid: int
 
 
@@ -474,11 +474,22 @@ class WorkerEnded(Signal):
     help = "Ends of a worker that nobody had asked for."
     counter = "gateway_worker_ends_total"
     labels = ("worker", "how")
-    worker: str
+    worker: int
     how: str
     """Its exit code, or the signal that ended it."""
     ran_seconds: float
     restart_in_seconds: float
+
+
+@dataclass(slots=True)
+class WorkerSilent(Signal):
+    event = "a worker has not answered for a minute: it is killed and started again"
+    level = Level.WARN
+    help = "Times that a worker hung and was killed."
+    counter = "gateway_worker_silences_total"
+    labels = ("worker",)
+    worker: int
+    pid: int
 
 
 @dataclass(slots=True)

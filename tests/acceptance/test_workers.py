@@ -64,7 +64,7 @@ async def wait_shared(gateway: GatewayProcess) -> None:
 async def test_two_workers_share_the_partitions_and_are_seen_as_one_gateway(
     stage: Stage, simulator: CodePipelineSimulator
 ) -> None:
-    gateway = await stage.started(*TWO)
+    gateway = await stage.started(*TWO, GATEWAY_LOG__LEVEL="debug")
     await wait_shared(gateway)
     await send_all(stage, events(RESULTS))
     await stage.wait_outcomes(RESULTS, 60)
@@ -83,6 +83,9 @@ async def test_two_workers_share_the_partitions_and_are_seen_as_one_gateway(
     assert page["gateway_worker_up"] == {("1",): 1, ("2",): 1}
     assert len(page["gateway_watermark"]) == PARTITIONS
     assert {label for (label,) in page["process_open_fds"]} == {"1", "2", "supervisor"}
+    lines = gateway.lines()
+    assert all("level" in line for line in lines), "a line is not whole"
+    assert {line.get("worker", "supervisor") for line in lines} == {1, 2, "supervisor"}
     await assert_nothing_lost_or_reordered(stage, simulator)
 
 
