@@ -1,7 +1,7 @@
 """All benchmarks, one table.
 
     python -m benchmarks [--quick] [--json] [--tls] [--call-path botocore|lean]
-                         [--only drain|parts|memory|peer|latency|ceilings|cold]
+                         [--only drain|parts|memory|peer|latency|ceilings|cold …]
 
 Ratios say something about the code, absolute figures about the machine; the bars on CPU are scaled
 by what a call of stock aiobotocore costs in the same run. The bars of `drain`, `parts` and `memory`
@@ -18,49 +18,31 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import cold, decode
-from benchmarks.ceilings import Reached, ceilings, skewed
-from benchmarks.compare import Compared, Contender, compare
-from benchmarks.drain import STOCK_CALLS, STOCK_MICROSECONDS, Drained, drain
-from benchmarks.latency import INCIDENTS, Delays, open_loop
-from benchmarks.memory import Grown, grow
-from benchmarks.stage import Cores, Load, Pace, Stage, endpoint, stage
+from benchmarks.ceilings import ceilings, skewed
+from benchmarks.compare import Contender, compare
+from benchmarks.drain import STOCK_CALLS, STOCK_MICROSECONDS, drain
+from benchmarks.latency import INCIDENTS, open_loop
+from benchmarks.memory import grow
+from benchmarks.stage import Cores, Load, Stage, endpoint, stage
+from benchmarks.table import (
+    Line,
+    ceiling_lines,
+    drain_lines,
+    incident_lines,
+    latency_lines,
+    memory_lines,
+    parts_lines,
+    peer_lines,
+)
 
 HALF_OF_CAPACITY: dict[Contender, float] = {"peer": 700.0, "lean": 3500.0}
 """Results a second, of one core of the machine that the bars were set for."""
 WHAT = ("drain", "parts", "memory", "peer", "latency", "ceilings", "cold")
 OF_THE_CALL = ("drain", "parts")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table. Without a bar it is there for information."""
-
-    name: str
-    value: float
-    unit: str
-    least: float | None = None
-    most: float | None = None
-
-    @property
-    def is_met(self) -> bool:
-        is_enough = self.least is None or self.value >= self.least
-        return is_enough and (self.most is None or self.value <= self.most)
-
-    @property
-    def bar(self) -> str:
-        if self.least is not None:
-            return f">= {self.least:g}"
-        return f"<= {self.most:g}" if self.most is not None else ""
-
-    def __str__(self) -> str:
-        verdict = ("met" if self.is_met else "MISSED") if self.bar else ""
-        value = f"{self.value:,.2f}" if abs(self.value) < 10 else f"{self.value:,.1f}"
-        return f"{self.name:<58} {value:>10} {self.unit:<6} {self.bar:>8}  {verdict}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -83,76 +65,9 @@ class Size:
             options.rounds,
             options.jobs or jobs,
             options.records or compared,
-            seconds,
+            options.seconds or seconds,
             Load(options.concurrency, options.call_path),
         )
-
-
-def drain_lines(drained: Drained) -> Iterator[Line]:
-    yield Line("drain: gateway", drained.gateway.per_second, "rec/s")
-    yield Line("drain: bare loop of the same calls", drained.bare.per_second, "call/s")
-    yield Line("drain: gateway / bare loop", drained.throughput_ratio, "", least=0.85)
-
-
-def parts_lines(drained: Drained, decode_microseconds: float) -> Iterator[Line]:
-    scale = drained.scale
-    beside, decoding = drained.beside_the_call_microseconds, decode_microseconds
-    yield Line("CPU: stock aiobotocore call here", drained.stock.cpu_microseconds, "µs")
-    yield Line("CPU: a record through the gateway here", drained.gateway.cpu_microseconds, "µs")
-    yield Line("CPU: a call in the bare loop here", drained.bare.cpu_microseconds, "µs")
-    yield Line("CPU: everything except the call here", beside, "µs")
-    yield Line("CPU: everything except the call, scaled", beside * scale, "µs", most=80)
-    yield Line("CPU: decode, validate, digest here", decoding, "µs")
-    yield Line("CPU: decode, validate, digest, scaled", decoding * scale, "µs", most=15)
-
-
-def memory_lines(grown: Grown) -> Iterator[Line]:
-    half, jobs = grown.half_bytes / 2**20, f"{grown.jobs:,}"
-    yield Line(f"memory: resident after {grown.jobs // 2:,} jobs", half, "MiB")
-    yield Line(f"memory: resident after {jobs} jobs", grown.end_bytes / 2**20, "MiB")
-    yield Line("memory: growth between the two", grown.growth_mebibytes, "MiB", most=30)
-    yield Line("memory: most that was seen", grown.peak_mebibytes, "MiB", most=200)
-
-
-def peer_lines(found: dict[Contender, Compared], stock: Pace, lean: Pace) -> Iterator[Line]:
-    peer = found["peer"].pace
-    for name, one in found.items():
-        of_peer = peer.cpu_microseconds / one.pace.cpu_microseconds
-        times = one.pace.per_second / peer.per_second
-        bars = (5.5, 5.5) if name == "lean" else (None, None)
-        yield Line(f"{name}: CPU of a result", one.pace.cpu_microseconds, "µs")
-        yield Line(f"{name}: throughput", one.pace.per_second, "rec/s")
-        yield Line(f"{name}: resident", one.resident_bytes / 2**20, "MiB")
-        if name != "peer":
-            yield Line(f"{name}: the peer's CPU is so many times as much", of_peer, "", bars[0])
-            yield Line(f"{name}: throughput is so many times the peer's", times, "", bars[1])
-    yield Line("call alone, stock", stock.cpu_microseconds, "µs")
-    yield Line("call alone, lean", lean.cpu_microseconds, "µs")
-    saved = stock.cpu_microseconds / lean.cpu_microseconds
-    yield Line("call alone: stock costs so many times as much", saved, "", least=8)
-
-
-def latency_lines(name: str, peer: Delays, ours: Delays) -> Iterator[Line]:
-    for who, one in (("peer", peer), ("lean", ours)):
-        for share in ("p50", "p99", "p999", "most"):
-            value = getattr(one, share) * 1000
-            yield Line(f"latency at {name}, {who}: {share}", value, "ms")
-    yield Line(f"latency at {name}: peer's p50 / ours", peer.p50 / ours.p50, "", least=15)
-    yield Line(f"latency at {name}: peer's p99 / ours", peer.p99 / ours.p99, "", least=10)
-
-
-def incident_lines(what: str, one: Delays) -> Iterator[Line]:
-    for share in ("p50", "p99", "p999", "most"):
-        yield Line(f"latency at 500/s, lean, {what}: {share}", getattr(one, share) * 1000, "ms")
-
-
-def ceiling_lines(reached: list[Reached]) -> Iterator[Line]:
-    for one in reached:
-        # Where the core is used up it is CPU that decides, and there is no bar.
-        least = 0.95 if one.cpu_share < 0.9 else None
-        yield Line(f"share of the ceiling: {one.name}", one.share, "", least)
-        yield Line("    results a second", one.per_second, "rec/s")
-        yield Line("    core busy", one.cpu_share, "")
 
 
 def method(size: Size, cores: Cores, options: argparse.Namespace) -> list[str]:
@@ -183,7 +98,7 @@ class Run:
         self.cores.pin_this_process()
         load, is_tls = self.size.load, self._options.tls
         async with stage(self._folder, self.cores, load, is_tls=is_tls) as played:
-            if self._options.only in (None, *OF_THE_CALL):
+            if self._is_asked(*OF_THE_CALL):
                 await self._drain(played)
             for name, part in (
                 ("peer", self._peer),
@@ -191,9 +106,9 @@ class Run:
                 ("ceilings", self._ceilings),
                 ("memory", self._memory),
             ):
-                if self._options.only in (None, name):
+                if self._is_asked(name):
                     await part(played)
-        if self._options.only in (None, "cold"):
+        if self._is_asked("cold"):
             self._cold()
 
     async def _drain(self, played: Stage) -> None:
@@ -201,9 +116,9 @@ class Run:
         async with endpoint(has_openssl) as yardstick:
             drained = await drain(played, yardstick, size.records, size.rounds, self._tell)
         self.details["drain"] = drained.to_json()
-        if self._options.only != "parts":
+        if self._is_asked("drain"):
             self.lines += drain_lines(drained)
-        if self._options.only != "drain":
+        if self._is_asked("parts"):
             decoding = decode.microseconds()
             self.details["decode_microseconds"] = decoding
             self.lines += parts_lines(drained, decoding)
@@ -236,8 +151,9 @@ class Run:
 
     async def _ceilings(self, played: Stage) -> None:
         rooms = (32, 100, 1000)
-        reached = await ceilings(played, (0.01, 0.1), rooms, self._tell)
-        reached += await skewed(played, self._tell)
+        most = self._options.records or 30_000
+        reached = await ceilings(played, (0.01, 0.1), rooms, most, self._tell)
+        reached += await skewed(played, min(most, 8000), self._tell)
         self.details["ceilings"] = [asdict(one) for one in reached]
         self.lines += ceiling_lines(reached)
 
@@ -249,6 +165,10 @@ class Run:
         grown = await grow(played, self.size.jobs, self._tell)
         self.details["memory"] = grown.to_json()
         self.lines += memory_lines(grown)
+
+    def _is_asked(self, *parts: str) -> bool:
+        asked = self._options.only
+        return not asked or not set(asked).isdisjoint(parts)
 
     def _tell(self, progress: str) -> None:
         print(progress, file=sys.stderr, flush=True)
@@ -276,10 +196,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
     parser.add_argument("--json", action="store_true", help="one JSON object, all details")
-    parser.add_argument("--only", choices=WHAT)
+    parser.add_argument("--only", choices=WHAT, nargs="+", default=())
     parser.add_argument("--tls", action="store_true", help="calls over TLS, needs openssl")
     parser.add_argument("--call-path", choices=("botocore", "lean"), default="botocore")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, help="of each latency")
     parser.add_argument("--concurrency", type=int, default=32)
     for name in ("records", "jobs"):
         parser.add_argument(f"--{name}", type=int)

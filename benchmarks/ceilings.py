@@ -55,6 +55,7 @@ async def ceilings(
     stage: Stage,
     answers: Sequence[float],
     concurrencies: Sequence[int],
+    most: int,
     tell: Callable[[str], None],
 ) -> list[Reached]:
     """Unique jobs, for each time that an answer takes and each room."""
@@ -66,20 +67,20 @@ async def ceilings(
                 tell(name)
                 played = stage.beside(slow, Load(concurrency, "lean"))
                 # Four seconds of work, as far as one core can do it.
-                count = min(int(4 * concurrency / latency), 30_000)
+                count = max(3 * concurrency, min(int(4 * concurrency / latency), most))
                 run = 100 + len(reached) + int(latency * 10_000)
                 reached.append(await _reach(played, name, unique(count), latency, run))
     return reached
 
 
-async def skewed(stage: Stage, tell: Callable[[str], None]) -> list[Reached]:
-    """100 calls at once, answers after 50 ms, four shapes of keys."""
-    latency, concurrency, count = 0.05, 100, 8000
+async def skewed(stage: Stage, count: int, tell: Callable[[str], None]) -> list[Reached]:
+    """So many results, 100 calls at once, answers after 50 ms, four shapes of keys."""
+    latency, concurrency = 0.05, 100
     shapes = {
         "a job each": unique(count),
         "Zipf over 5,000 jobs": zipf(5000, count),
         "100 hot jobs": hot(100, count),
-        "one hot job": hot(1, 100),
+        "one hot job": hot(1, max(2, count // 80)),
     }
     reached: list[Reached] = []
     async with endpoint(False, latency) as slow:
