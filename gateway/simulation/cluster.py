@@ -15,8 +15,6 @@ What KafkaBroker says of its process holds for each of them.
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +32,7 @@ from gateway.simulation.broker import (
     fetched_jars,
     new_cluster_id,
 )
+from gateway.simulation.ports import HeldPorts
 
 _MOST_REPLICAS = 3
 _LOOK_SECONDS = 0.1
@@ -105,7 +104,7 @@ class KafkaCluster:
         try:
             await fetched_jars(self._progress)  # once, and not by every node at the same time
             await asyncio.to_thread(self._quorum.name)
-            self._quorum.reserve_ports()
+            self._quorum.take_ports()
             await self.restart(*self.nodes)
             await _bounded(self._is_coordinated, "has no group coordinator")
             await self.wait_in_sync()
@@ -167,8 +166,7 @@ class KafkaCluster:
 class _Quorum:
     """What all nodes agree on: the cluster's name, and where each of them listens.
 
-    A port is held, bound without listening, for as long as the cluster runs: Kafka can listen
-    there, and while its node is down the kernel gives it to nobody else.
+    Ports are held for as long as the cluster runs, also while their node is down.
     """
 
     def __init__(self, data: Path, nodes: Sequence[int], doors: Sequence[int]) -> None:
@@ -178,7 +176,7 @@ class _Quorum:
         self.ports: dict[int, tuple[int, int]] = dict.fromkeys(nodes, (0, 0))
         """Of each node: for clients, and for the other controllers."""
         self._doors = doors
-        self._held: list[socket.socket] = []
+        self._held = HeldPorts()
 
     def name(self) -> None:
         """The same for as long as the data is kept."""
@@ -188,28 +186,21 @@ class _Quorum:
             file.write_text(new_cluster_id())
         self.cluster_id = file.read_text()
 
-    def reserve_ports(self) -> None:
+    def take_ports(self) -> None:
+        """The same ones every time."""
         for node, (for_clients, for_controllers) in self.ports.items():
-            self.ports[node] = (self._reserved(for_clients), self._reserved(for_controllers))
+            self.ports[node] = (self._taken(for_clients), self._taken(for_controllers))
         for port in self._doors:
-            self._reserved(port)
-        if sys.platform != "linux":  # elsewhere nobody else could listen, Kafka included
-            self.release_ports()
+            self._taken(port)
 
     def release_ports(self) -> None:
-        for held in self._held:
-            held.close()
-        self._held = []
+        self._held.release()
 
-    def _reserved(self, port: int) -> int:
-        held = socket.socket()
-        self._held.append(held)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _taken(self, port: int) -> int:
         try:
-            held.bind((HOST, port))
+            return self._held.take(port)
         except OSError as error:
             raise BrokerUnavailable(f"Kafka cannot listen on port {port}: it is in use.") from error
-        return int(held.getsockname()[1])
 
 
 class _Node(KafkaBroker):

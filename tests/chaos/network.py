@@ -142,6 +142,7 @@ def _reset(end: asyncio.StreamWriter) -> None:
 
 
 def free_port() -> int:
+    """Of now: for who listens there once. Who is to come back there holds it (HeldPorts)."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -23,12 +23,13 @@ from typing import Any
 from gateway.commands.demo_children import Child, environment
 from gateway.simulation.broker import FAST, Door, Topic, gateway_topics
 from gateway.simulation.cluster import KafkaCluster
+from gateway.simulation.ports import HeldPorts
 from gateway.simulation.recorder import Places
 from gateway.simulation.remote import RemoteSimulator
 from gateway.simulation.service import EXAMPLE_KEY
 from gateway.simulation.topics import MAX_RECORD_BYTES
 from tests.chaos.members import Member
-from tests.chaos.network import HOST, Cable, Relay, free_port
+from tests.chaos.network import HOST, Cable, Relay
 from tests.waiting import wait_until
 
 PLACES = Places()
@@ -107,7 +108,10 @@ async def set_up(
     sections of the replicas' settings."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        to_brokers = [await _cable(stack, brokers) for _ in range(members)]
+        # Else a client's own connection sits there when who was killed comes back.
+        ports = HeldPorts()
+        stack.callback(ports.release)
+        to_brokers = [await _cable(stack, ports, brokers) for _ in range(members)]
         doors = [_doors(to_brokers, place) for place in range(brokers)]
         cluster = KafkaCluster(folder / "kafka", brokers, properties=KAFKA, doors=doors)
         await stack.enter_async_context(cluster)
@@ -117,7 +121,7 @@ async def set_up(
         port = int(endpoint.rpartition(":")[2])
         to_calls = [await stack.enter_async_context(Relay(port)) for _ in range(members)]
         crew = [
-            _member(folder, number, to_brokers[number], to_calls[number], more or {})
+            _member(folder, number, ports.take(), to_brokers[number], to_calls[number], more or {})
             for number in range(members)
         ]
         for member in crew:
@@ -125,9 +129,9 @@ async def set_up(
         yield Stage(folder, cluster, simulator, crew, to_brokers, to_calls)
 
 
-async def _cable(stack: AsyncExitStack, brokers: int) -> Cable:
+async def _cable(stack: AsyncExitStack, ports: HeldPorts, brokers: int) -> Cable:
     """From one gateway to all brokers."""
-    return Cable([await stack.enter_async_context(Relay(free_port())) for _ in range(brokers)])
+    return Cable([await stack.enter_async_context(Relay(ports.take())) for _ in range(brokers)])
 
 
 def _doors(to_brokers: Sequence[Cable], place: int) -> list[Door]:
@@ -166,9 +170,13 @@ async def _start_simulator(stack: AsyncExitStack, folder: Path, any_job: bool) -
 
 
 def _member(
-    folder: Path, number: int, to_brokers: Cable, to_calls: Relay, more: Mapping[str, Any]
+    folder: Path,
+    number: int,
+    admin: int,
+    to_brokers: Cable,
+    to_calls: Relay,
+    more: Mapping[str, Any],
 ) -> Member:
-    admin = free_port()
     endpoint = f"http://{HOST}:{to_calls.port}"
     brokers = ",".join(f"{HOST}:{relay.port}" for relay in to_brokers.relays)
     targets = more.get("targets", {"default": {"region": "us-east-1"}})
