@@ -193,7 +193,7 @@ class Gateway:
 
     async def run(self) -> int:
         """Returns the exit code. Everything opened is closed, in reverse."""
-        stop = StopRequests()
+        stop = StopRequests(has_supervisor=self._line is not None)
         with stop.listening():
             async with (
                 self._observable(stop) as address,

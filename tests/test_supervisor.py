@@ -100,8 +100,11 @@ class Stand:
         self.running = asyncio.create_task(supervisor.run())
 
     async def wait_ended(self) -> int:
+        """The exit code. Every line is written then."""
         assert self.running is not None
-        return await asyncio.wait_for(self.running, 20)
+        code = await asyncio.wait_for(self.running, 20)
+        await asyncio.to_thread(self.telemetry.close)
+        return code
 
     def lines(self) -> list[str]:
         return self.stream.getvalue().splitlines()
@@ -152,6 +155,8 @@ def terminate() -> None:
 async def test_told_to_stop_every_worker_is_told_once_and_has_left(stand: Stand) -> None:
     stand.run(played(), count=3)
     await stand.wait_begun(3)
+    sessions = {os.getsid(line["pid"]) for line in stand.told("worker started")}
+    assert os.getsid(0) not in sessions, "Ctrl-C would reach the workers too"
     terminate()
     assert await stand.wait_ended() == 0
     assert stand.lines().count("told drain") == 3
@@ -251,15 +256,15 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(stand: Stand) -> N
 
 
 async def test_a_worker_that_hangs_is_killed_and_started_again(stand: Stand) -> None:
-    hanging = script("import time; print('begun', flush=True); time.sleep(1000)")
+    hanging = script("import time; time.sleep(1000)")
     stand.run(lambda *_: hanging, count=1, listening=Listening(0.01, 0.05, most_silences=5))
-    await stand.wait_begun(2)
+    await wait_until(lambda: len(stand.told("worker started")) == 2)
     silent, ended = stand.told("a worker has not answered"), stand.told("a worker has ended")
     assert silent[0]["pid"] == stand.told("worker started")[0]["pid"]
     assert ended[0]["how"] == "SIGKILL"
     terminate()
-    await wait_until(lambda: len(stand.told("a worker has not answered")) == 2)
     assert await stand.wait_ended() == 1
+    assert len(stand.told("a worker has not answered")) == 2
 
 
 async def test_a_hanging_worker_that_answers_now_and_then_lives(stand: Stand) -> None:
@@ -267,8 +272,8 @@ async def test_a_hanging_worker_that_answers_now_and_then_lives(stand: Stand) ->
         "line.recv(1000):", "line.recv(1000)):"
     )
     command = lambda _, descriptor: (*script(slow), str(descriptor), "leave", "0")  # noqa: E731
-    stand.run(command, count=1, listening=Listening(0.01, 0.03, most_silences=20))
-    await wait_until(lambda: stand.lines().count("told metrics") > 10)
+    stand.run(command, count=1, listening=Listening(0.01, 0.03, most_silences=60))
+    await wait_until(lambda: stand.lines().count("told metrics") > 30)
     assert stand.told("a worker has not answered") == []
     terminate()
     assert await stand.wait_ended() == 0
@@ -288,9 +293,14 @@ async def test_lines_of_all_workers_reach_the_log_whole_and_in_their_order(stand
 
 
 async def test_last_words_of_a_worker_are_not_lost(stand: Stand) -> None:
-    words = "import os; print('begun'); print('unfinished', end='', flush=True); os._exit(1)"
+    words = (
+        "import os, sys\n"
+        "for number in range(3000): print(number, 'x' * 1000)\n"
+        "print('unfinished', end='', flush=True); os._exit(1)"
+    )
     stand.run(lambda *_: script(words), count=1)
     await wait_until(lambda: stand.told("a worker has ended by itself"))
+    assert len(stand.lines()) == 3004
     assert stand.lines()[-2] == "unfinished"
     terminate()
     await stand.wait_ended()

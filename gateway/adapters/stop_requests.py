@@ -10,14 +10,18 @@ from collections.abc import Iterator
 
 class StopRequests:
     """The first signal asks for a drain, the second skips it. `ask_drain` may be called as often
-    as one likes: it is never taken for a second signal."""
+    as one likes: it is never taken for a second signal.
 
-    def __init__(self) -> None:
+    With a supervisor a drain is skipped only if that says so. An init system may well send a signal
+    to all processes at once, and whether ours or the supervisor's order comes first is chance."""
+
+    def __init__(self, *, has_supervisor: bool = False) -> None:
+        self._has_supervisor = has_supervisor
         self.drain = asyncio.Event()
         self.at_once = asyncio.Event()
 
     def received(self) -> None:
-        if self.drain.is_set():
+        if self.drain.is_set() and not self._has_supervisor:
             self.ask_at_once()
         else:
             self.ask_drain()
