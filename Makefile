@@ -14,7 +14,7 @@ SIZE ?= 0.1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-real check bench lock image manifests-check clean
+.PHONY: help demo test test-fast test-real check bench bench-check lock image manifests-check clean
 .PHONY: simulate mutations check-style check-format check-types check-imports check-spelling
 
 # Tests that need no broker, no socket and no clock: they fail first, within seconds.
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-fast        only the tests that need no broker'
 	@echo 'make check            style, types, import contracts, spelling'
 	@echo 'make bench            benchmarks, one table'
+	@echo 'make bench-check      the same, held against the runs on record: what has moved'
 	@echo 'make simulate         whole runs in virtual time, one seed each (SEEDS=10000 FIRST_SEED=0)'
 	@echo 'make mutations        plant each deliberate fault, see what finds it, write docs/MUTATIONS.md'
 	@echo 'make chaos            kills, freezes, cuts on a real Kafka, judged (MINUTES=3 ARGS="--seed 7")'
@@ -66,6 +67,9 @@ check-spelling: .venv/dev/.installed
 
 bench: .venv/test/.installed
 	.venv/test/bin/python -m benchmarks $(ARGS)
+
+bench-check: .venv/test/.installed
+	.venv/test/bin/python -m benchmarks.check $(ARGS)
 
 simulate: .venv/test/.installed
 	.venv/test/bin/python -m tests.virtual --seeds $(SEEDS) --first-seed $(FIRST_SEED) $(ARGS)

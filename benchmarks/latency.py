@@ -96,7 +96,7 @@ async def open_loop(
     await stage.endpoint.begin()
     count = int(rate * (WARM_SECONDS + seconds))
     first = _FIRST_JOB + run * 2**24
-    async with running(stage, contender, topic) as process, stage.producer() as producer:
+    async with running(stage, contender, topic) as process, stage.producer(linger_ms=0) as producer:
         await _send_one(producer, topic, first)
         await stage.endpoint.wait_span(1, process.check)
         began = time.time() + 0.2

@@ -314,8 +314,7 @@ class Stage:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._broker.bootstrap_servers,
             enable_idempotence=True,
-            linger_ms=5,
-            **options,
+            **{"linger_ms": 5, **options},
         )
         await producer.start()
         try:
