@@ -151,21 +151,19 @@ class Supervisor:
             for task in tasks:
                 task.cancel()
 
-    async def _pages(self) -> list[Page]:
-        heard = await asyncio.gather(*(worker.metrics() for worker in self._workers))
-        pages = [
-            Page(worker.name, *page) for worker, page in zip(self._workers, heard, strict=True)
-        ]
-        self._answering = {page.worker for page in pages if page.is_current}
-        return pages
-
     def _retire(self, page: bytes) -> None:
         """What a run has counted outlives it."""
         ended = Page("", page, is_current=False)
         self._retired = self._retired._replace(text=added([self._retired, ended]))
 
     async def _metrics(self) -> bytes:
-        pages = await self._pages()
+        have_answered = await asyncio.gather(*(worker.hear() for worker in self._workers))
+        # All of one moment: who ends while another is being asked must not count twice.
+        pages = [
+            Page(worker.name, worker.page, has_answered and worker.pid is not None)
+            for worker, has_answered in zip(self._workers, have_answered, strict=True)
+        ]
+        self._answering = {page.worker for page in pages if page.is_current}
         own = Page("supervisor", self._telemetry.metrics.expose())
         return added([own, *pages, self._retired])
 

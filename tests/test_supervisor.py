@@ -58,13 +58,13 @@ while data := line.recv(1000):
     *words, unread = (unread + data).split(b"\\n")
     for word in words:
         word = word.decode()
-        print("told", word, flush=True)
         if word in answers:
             answer = answers[word].encode()
             line.sendall(struct.pack(">I", len(answer)) + answer)
-        elif word == "leave" or on_drain in ("leave", "unready"):
+        print("told", word, flush=True)
+        if word == "leave" or word == "drain" and on_drain in ("leave", "unready"):
             os._exit(0)
-        elif on_drain == "fail":
+        elif word == "drain" and on_drain == "fail":
             os._exit(7)
 print("cut off", flush=True)
 """
@@ -267,12 +267,15 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(stand: Stand) -> 
     assert len(stand.told("a worker has not answered")) == 2
 
 
+def slow(seconds: float) -> Play:
+    """A worker that takes its time before it hears."""
+    hears = f"import time\nwhile time.sleep({seconds}) or (data := line.recv(1000)):"
+    text = WORKER.replace("while data := line.recv(1000):", hears)
+    return lambda _, descriptor: (*script(text), str(descriptor), "leave", "0")
+
+
 async def test_a_hanging_worker_that_answers_now_and_then_lives(stand: Stand) -> None:
-    slow = WORKER.replace("while data", "import time\nwhile time.sleep(0.08) or (data").replace(
-        "line.recv(1000):", "line.recv(1000)):"
-    )
-    command = lambda _, descriptor: (*script(slow), str(descriptor), "leave", "0")  # noqa: E731
-    stand.run(command, count=1, listening=Listening(0.01, 0.03, most_silences=60))
+    stand.run(slow(0.08), count=1, listening=Listening(0.01, 0.03, most_silences=60))
     await wait_until(lambda: stand.lines().count("told metrics") > 30)
     assert stand.told("a worker has not answered") == []
     terminate()
@@ -380,6 +383,22 @@ async def test_a_counter_keeps_what_a_dead_worker_had_counted(stand: Stand) -> N
     await stand.wait_begun(3)
     await wait_until(lambda: len(stand.told("worker started")) == 3)
     assert "gateway_records_read_total 15.0" in (await stand.get("/metrics"))[1]
+    terminate()
+    await stand.wait_ended()
+
+
+async def test_who_ends_while_another_is_being_asked_does_not_count_twice(stand: Stand) -> None:
+    def command(number: int, descriptor: int) -> Sequence[str]:
+        return (slow(1.0) if number == 2 else played())(number, descriptor)
+
+    stand.run(command, listening=Listening(hear_seconds=1000))
+    await stand.wait_begun()
+    asking = asyncio.create_task(stand.get("/metrics"))
+    await wait_until(lambda: "told metrics" in stand.lines())
+    os.kill(stand.told("worker started")[0]["pid"], signal.SIGKILL)
+    await wait_until(lambda: stand.told("a worker has ended by itself"))
+    assert not asking.done()
+    assert "gateway_records_read_total 10.0" in (await asking)[1]
     terminate()
     await stand.wait_ended()
 

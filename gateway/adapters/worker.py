@@ -55,7 +55,8 @@ class Worker:
         self._retire = retire
         self._restarts = Restarts()
         self._run: WorkerProcess | None = None
-        self._page = b""
+        self.page = b""
+        """What the present run was last heard to have counted."""
         self._listening = listening
         self._silences = 0
 
@@ -92,7 +93,7 @@ class Worker:
         code = await run.wait_ended()
         self._run = None
         self.why_down = described(code)
-        page, self._page = self._page, b""
+        page, self.page = self.page, b""
         self._retire(page)
         return code, run.ran_seconds
 
@@ -122,20 +123,20 @@ class Worker:
             return None
         return answer if run is self._run else None
 
-    async def metrics(self) -> tuple[bytes, bool]:
-        """What the present run was last heard to have counted, and whether that is as of now."""
+    async def hear(self) -> bool:
+        """Asks what the present run has counted; whether it has answered."""
         answer = await self.ask("metrics")
         if answer is not None:
-            self._page = answer
+            self.page = answer
             self._silences = 0
-        return self._page, answer is not None
+        return answer is not None
 
     async def listen(self) -> None:
         """Asks again and again, and kills a run that hangs."""
         while True:
             await asyncio.sleep(self._listening.hear_seconds)
             run = self._run
-            if run is None or (await self.metrics())[1] or run is not self._run:
+            if run is None or await self.hear() or run is not self._run:
                 continue
             self._silences += 1
             if self._silences == self._listening.most_silences:
