@@ -27,8 +27,8 @@ hypothesis.settings.register_profile("nightly", max_examples=10_000, deadline=No
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 MAY_BLOCK = {
-    # The broker is forked by the thread that it must not outlive.
-    "gateway/simulation/broker_process.py": {"launched"},
+    # The broker is forked by the thread that it must not outlive; a freeze is waited for.
+    "gateway/simulation/broker_process.py": {"launched", "freeze"},
     # The loop of a thread of its own, made for what blocks.
     "gateway/adapters/shared_work.py": {"work_aside"},
     # Its own page reads /proc, which waits for no disk.

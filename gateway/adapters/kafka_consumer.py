@@ -10,7 +10,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
-from gateway.adapters.kafka_client import TROUBLE, KafkaConnection, started, topics_present
+from gateway.adapters.kafka_client import (
+    TROUBLE,
+    KafkaConnection,
+    started,
+    stopped,
+    topics_present,
+)
 from gateway.adapters.kafka_positions import Start
 from gateway.adapters.kafka_reading import explained
 
@@ -70,6 +76,11 @@ async def _joined(connection: KafkaConnection, settings: ConsumerSettings) -> AI
         raise NotReady(f"topics missing or not visible to us: {', '.join(sorted(missing))}")
     consumer = AIOKafkaConsumer(**_options(connection, settings))
     await started(consumer, settings.request_timeout_seconds)
+    if not consumer._client.cluster.brokers():
+        # Brokers that have just come back name nobody for a moment. A consumer that began with such
+        # an answer never joins its group: aiokafka's coordination dies of an assertion.
+        await stopped(consumer, settings.stop_timeout_seconds)
+        raise NotReady("the brokers name no brokers yet")
     return consumer
 
 

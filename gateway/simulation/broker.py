@@ -175,8 +175,8 @@ class KafkaBroker:
         await broker_process.wait_for_exit(self._running())
 
     def suspend(self) -> None:
-        """Freezes the broker (SIGSTOP): connections stay open, nothing is answered."""
-        self._running().send_signal(signal.SIGSTOP)
+        """Frozen when it returns (SIGSTOP): connections stay open, nothing is answered."""
+        broker_process.freeze(self._running())
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)
@@ -195,7 +195,7 @@ class KafkaBroker:
     # -- the process ---------------------------------------------------------------------------
 
     async def _start_once(self) -> None:
-        java = self._found_java()
+        java = await asyncio.to_thread(self._found_java)  # the first import reads files
         jars = await fetched_jars(self._progress)
         await asyncio.to_thread(self._refuse_shared_data)
         self._choose_ports()

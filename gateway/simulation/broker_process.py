@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ _JVM_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
 )
+
+_FREEZE_SECONDS = 5.0
 
 # A fresh interpreter that becomes Java, because code between fork and exec is unsafe where there
 # are threads. PR_SET_PDEATHSIG (1) with SIGKILL (9) survives execv; the parent may have died
@@ -65,6 +68,17 @@ async def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     while (status := process.poll()) is None:  # noqa: ASYNC110 (there is no event to await)
         await asyncio.sleep(0.02)
     return status
+
+
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """Does nothing any more when it returns (SIGSTOP), unless it has ended. On a busy machine a
+    process goes on for a while after the signal was sent; so this waits, at most 5 s."""
+    process.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + _FREEZE_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        if os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG) is not None:
+            return
+        time.sleep(0.001)
 
 
 async def end(

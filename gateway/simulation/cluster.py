@@ -127,7 +127,7 @@ class KafkaCluster:
         await self.wait_in_sync()
 
     def suspend(self, node: int) -> None:
-        """Freezes this node (SIGSTOP): connections stay open, nothing is answered."""
+        """Frozen when it returns (SIGSTOP): connections stay open, nothing is answered."""
         self._brokers[node].suspend()
 
     def resume(self, node: int) -> None:

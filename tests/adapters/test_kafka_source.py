@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import CorruptRecordException, RecordTooLargeError
@@ -118,6 +118,29 @@ async def test_a_start_without_brokers_can_be_cancelled_and_stopped(new_world: N
     async with asyncio.timeout(5):
         await asyncio.wait({starting})
         await source_of(member).stop()
+
+
+async def test_a_consumer_that_was_told_of_no_brokers_is_not_kept(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So brokers answer that have just come back."""
+    world = await new_world(1)
+    await world.append(0, b"read")
+    asked, told = AIOKafkaConsumer.start, 0
+
+    async def start(consumer: AIOKafkaConsumer) -> None:
+        nonlocal told
+        await asked(consumer)
+        told += 1
+        if told == 1:
+            consumer._client.cluster._brokers = {}
+
+    monkeypatch.setattr(AIOKafkaConsumer, "start", start)
+    member = await world.join()
+    assert await read(member, 1) == [b"read"]
+    (signal,) = member.signals.of(NotReadyYet)
+    assert "no brokers" in str(signal)
+    assert told == 2
 
 
 async def test_without_a_commit_reading_begins_so_many_seconds_back(new_world: NewWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from gateway.simulation import broker_process
 from gateway.simulation.broker import (
     FAST,
     BrokerUnavailable,
@@ -29,6 +31,11 @@ def is_running(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+def thread_states(pid: int) -> set[str]:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {(thread / "stat").read_text().rpartition(") ")[2][0] for thread in threads}
 
 
 async def test_what_is_written_is_read_with_key_and_headers(
@@ -85,6 +92,29 @@ async def test_a_port_or_data_in_use_is_one_sentence_and_disturbs_nobody(
     with pytest.raises(BrokerUnavailable, match="Another Kafka is running on the data"):
         await KafkaBroker(kafka.data).start()
     await kafka.create_topics(Topic("still-there"))
+
+
+BUSY = """
+import threading
+for _ in range(3):
+    threading.Thread(target=lambda: all(iter(lambda: True, False))).start()
+print("busy", flush=True)
+"""
+
+
+def test_a_process_does_nothing_any_more_when_freeze_returns() -> None:
+    """Right after the signal was sent a busy one mostly still does, so this looks often."""
+    child = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child, child.stdout as output:
+        try:
+            output.readline()
+            for _ in range(50):
+                broker_process.freeze(child)
+                assert thread_states(child.pid) == {"T"}
+                child.send_signal(signal.SIGCONT)
+        finally:
+            child.kill()
 
 
 async def test_java_that_cannot_be_run_is_one_sentence(tmp_path: Path) -> None:
