@@ -1,6 +1,6 @@
 """Chaos: real processes, a real Kafka, and everything goes wrong.
 
-    python -m tests.chaos --minutes 3 [--seed S] [--members 4] [--brokers 3] [--rate 60]
+    python -m tests.chaos --minutes 3 [--seed S] [--members 4] [--brokers 1] [--rate 60]
                           [--json FILE]
     python -m tests.chaos --two-accounts MINUTES
 
@@ -200,7 +200,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--members", type=int, default=3, choices=(2, 3, 4))
-    parser.add_argument("--brokers", type=int, default=1, choices=(1, 3))
+    parser.add_argument("--brokers", type=int, default=3, choices=(1, 3))
     parser.add_argument("--rate", type=float, default=60.0, help="records a second")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 KILLS_A_MINUTE = 20
@@ -152,7 +152,11 @@ class _Author:
         return self._chance.randint(1, self._brokers) if self._brokers > 1 else 1
 
     def _cut_broker(self, start: float) -> list[Act]:
-        return [self._cut(Kind.CUT_BROKER, start)]
+        """From all brokers, or from one of several."""
+        act = self._cut(Kind.CUT_BROKER, start)
+        if self._brokers > 1 and self._chance.random() < 0.5:
+            act = replace(act, broker=self._broker())
+        return [act]
 
     def _cut_calls(self, start: float) -> list[Act]:
         return [self._cut(Kind.CUT_CALLS, start)]

@@ -147,9 +147,10 @@ class Storm:
 
     async def cut_broker(self, act: Act) -> None:
         cable = self._stage.to_brokers[act.member]
-        cable.change(Wire(act.how))
+        wire = cable.relays[act.broker - 1] if act.broker >= 0 else cable
+        wire.change(Wire(act.how))
         await asyncio.sleep(act.seconds)
-        cable.change(Wire.OPEN)
+        wire.change(Wire.OPEN)
 
     async def cut_calls(self, act: Act) -> None:
         began, relay = time.time(), self._stage.to_calls[act.member]
@@ -193,8 +194,8 @@ _WAYS: Mapping[Kind, Callable[[Storm, Act], Coroutine[None, None, None]]] = {
 
 
 def _described(act: Act) -> str:
-    who = f" of gateway {act.member}" if act.member >= 0 else ""
-    who += f" {act.broker}" if act.broker >= 0 else ""
+    who = f" {act.broker}" if act.broker >= 0 else ""
+    who += f" of gateway {act.member}" if act.member >= 0 else ""
     how = f" ({act.how})" if act.how else ""
     long = f" for {act.seconds:.1f} s" if act.seconds else ""
     return f"{act.kind}{who}{how}{long}"
