@@ -29,7 +29,7 @@ help:
 	@echo 'make bench-check      the same, held against the runs on record: what has moved'
 	@echo 'make simulate         whole runs in virtual time, one seed each (SEEDS=10000 FIRST_SEED=0)'
 	@echo 'make mutations        plant each deliberate fault, see what finds it, write docs/MUTATIONS.md'
-	@echo 'make chaos            kills, freezes, cuts on a real Kafka, judged (MINUTES=3 ARGS="--seed 7")'
+	@echo 'make chaos            kills, freezes, cuts on three real brokers, judged (MINUTES=3 ARGS="--brokers 1")'
 	@echo 'make scale            up to a million events, members that come and go, judged (SIZE=0.1)'
 	@echo 'make image            build the image and run it as the manifests do (root, Debian)'
 	@echo 'make manifests-check  the Kubernetes manifests against the API and against the settings'
