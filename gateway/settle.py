@@ -29,7 +29,7 @@ from gateway.core.watermark import Ticket
 from gateway.lineup import Delivery
 from gateway.ports import DeadLetterLog, OutcomeLog, SignalSink, WallClock
 
-TOGETHER_SECONDS: Final = 0.005
+TOGETHER_SECONDS: Final = 0.01
 """Deliveries that end within this time are reported and published together: between two calls the
 same work takes twice as long, because nothing of it is in the processor's caches any more."""
 

@@ -194,6 +194,7 @@ class Metrics:
         self.counts = {kind: Counts(kind) for kind in kinds}
         self.histograms = {kind: Histogram(kind) for kind in self.counts if kind.histogram}
         self._statistics: Callable[[], Readings] = dict
+        self._count: Callable[[], None] = lambda: None
         self._registry = CollectorRegistry()
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -203,11 +204,16 @@ class Metrics:
         """From now on gauges are what `statistics` returns, called at each scrape."""
         self._statistics = statistics
 
+    def count_first(self, count: Callable[[], None]) -> None:
+        """Called at each scrape, before anything is read: to count what is not counted yet."""
+        self._count = count
+
     def expose(self) -> bytes:
         """The page, in Prometheus' text format (CONTENT_TYPE)."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
+        self._count()
         for counts in self.counts.values():
             if (family := counts.family()) is not None:
                 yield family

@@ -28,6 +28,9 @@ from gateway.adapters.metrics import Metrics, Series
 from gateway.core.signals import Level, Signal, catalogue
 
 MOST_ALIKE = 10
+MOST_UNCOUNTED = 500
+"""Signals that only count are counted together, at the latest when there are so many: one by one,
+between calls, each would find its code and data out of the processor's caches."""
 _RANKS = {Level.DEBUG: 0, Level.INFO: 1, Level.WARN: 2, Level.ERROR: 3}
 
 
@@ -51,14 +54,29 @@ class Telemetry:
         least = _RANKS[Level(level)]
         self._reports = {kind: _Report(kind, self.metrics, least) for kind in self.metrics.counts}
         self._suppressing: dict[Series, _Report] = {}
+        self._uncounted: list[Signal] = []
+        self.metrics.count_first(self._count)
 
     def emit(self, signal: Signal) -> None:
         report = self._reports[type(signal)]
+        if not report.is_logged:
+            self._uncounted.append(signal)
+            if len(self._uncounted) >= MOST_UNCOUNTED:
+                self._count()
+            return
         series = report.add(signal)
         if report.observe is not None:
             report.observe(signal)
-        if report.is_logged and self._may_log(report, series):
+        if self._may_log(report, series):
             self._log.line(report.level, report.event, report.fields(signal))
+
+    def _count(self) -> None:
+        uncounted, self._uncounted = self._uncounted, []
+        for signal in uncounted:
+            report = self._reports[type(signal)]
+            report.add(signal)
+            if report.observe is not None:
+                report.observe(signal)
 
     def beat(self) -> None:
         """Tells of what was suppressed. To be called about once a second."""
