@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from benchmarks.events import events
 from benchmarks.stage import Endpoint, MeasuredGateway, Pace, Stage, send
@@ -30,6 +30,8 @@ class Drained:
     gateway: Pace
     bare: Pace
     stock: Pace
+    lean_gateway: Pace
+    lean_bare: Pace
     rounds: list[tuple[Pace, Pace]]
 
     @property
@@ -43,7 +45,13 @@ class Drained:
 
     @property
     def beside_the_call_microseconds(self) -> float:
-        """Everything except the call, on this machine."""
+        """Everything except the call, on this machine: beside the lean call, because 0.5 ms of
+        other code between two records make the same work cost twice as much."""
+        return self.lean_gateway.cpu_microseconds - self.lean_bare.cpu_microseconds
+
+    @property
+    def more_than_bare_microseconds(self) -> float:
+        """What a record costs more than a call, by the call path under measurement."""
         return self.gateway.cpu_microseconds - self.bare.cpu_microseconds
 
     def to_json(self) -> dict[str, object]:
@@ -55,6 +63,9 @@ class Drained:
             "throughput_ratio": self.throughput_ratio,
             "stock_call_microseconds": self.stock.cpu_microseconds,
             "scale": self.scale,
+            "lean_gateway": asdict(self.lean_gateway),
+            "lean_bare": asdict(self.lean_bare),
+            "more_than_bare_microseconds": self.more_than_bare_microseconds,
             "beside_the_call_microseconds": self.beside_the_call_microseconds,
             "beside_the_call_scaled_microseconds": self.beside_the_call_microseconds * self.scale,
         }
@@ -64,16 +75,20 @@ async def drain(
     stage: Stage, yardstick: Endpoint, records: int, rounds: int, tell: Callable[[str], None]
 ) -> Drained:
     """`yardstick`: the endpoint that the stock client calls, over TLS where that can be had."""
-    gateways, bares, stocks = [], [], []
+    gateways, bares, stocks, leans, lean_bares = [], [], [], [], []
+    lean = stage.beside(stage.endpoint, replace(stage.load, call_path="lean"))
     for number in range(rounds):
         tell(f"round {number + 1} of {rounds}: gateway, {records} records")
-        gateways.append(await _through_the_gateway(stage, number, records))
+        gateways.append(await _through_the_gateway(stage, 2 * number, records))
         tell(f"round {number + 1} of {rounds}: bare loop, {records} calls")
         bares.append(await stage.bare(stage.load.call_path, records))
+        tell(f"round {number + 1} of {rounds}: lean, {records} records and {records} calls")
+        leans.append(await _through_the_gateway(lean, 2 * number + 1, records))
+        lean_bares.append(await lean.bare("lean", records))
         stock_calls = min(STOCK_CALLS, records)
         stocks.append(await stage.beside(yardstick).bare("stock", stock_calls))
     pairs = list(zip(gateways, bares, strict=True))
-    return Drained(_sum(gateways), _sum(bares), _sum(stocks), pairs)
+    return Drained(*(_sum(paces) for paces in (gateways, bares, stocks, leans, lean_bares)), pairs)
 
 
 def _sum(paces: list[Pace]) -> Pace:

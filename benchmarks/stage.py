@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import ssl
+import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -33,6 +34,7 @@ PATIENCE_SECONDS = 120.0
 LOG_BYTES = 64 << 20
 """Of a partition: what was delivered long ago may go, so that no disk fills up."""
 _AT_ONCE = 2000
+ANSWERS_TIMED = 30
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 _KEPT = {n: value for n, value in os.environ.items() if not n.startswith(("AWS_", "GATEWAY_"))}
@@ -141,6 +143,20 @@ class Endpoint:
     async def span(self) -> Span:
         calls, seconds = (await self._get("/span")).split()
         return Span(int(calls), float(seconds))
+
+    async def answer_seconds(self) -> float:
+        """How long an answer takes when nothing else is asked: the median of ANSWERS_TIMED."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        times = []
+        try:
+            for _ in range(ANSWERS_TIMED):
+                began = time.perf_counter()
+                writer.write(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\n")
+                times.append(time.perf_counter() - began)
+        finally:
+            writer.close()
+        return statistics.median(times)
 
     async def throttle(self, seconds: float) -> None:
         """Every call is refused for so long."""
