@@ -88,7 +88,7 @@ async def drain(
         stock_calls = min(STOCK_CALLS, records)
         stocks.append(await stage.beside(yardstick).bare("stock", stock_calls))
     pairs = list(zip(gateways, bares, strict=True))
-    return Drained(*(_sum(paces) for paces in (gateways, bares, stocks, leans, lean_bares)), pairs)
+    return Drained(_sum(gateways), _sum(bares), _sum(stocks), _sum(leans), _sum(lean_bares), pairs)
 
 
 def _sum(paces: list[Pace]) -> Pace:
