@@ -173,6 +173,7 @@ class Partitions:
         self._signals = signals
         self._source: RecordSource | None = None
         self._committing = asyncio.Lock()
+        self._revoking = asyncio.Lock()
         self._confirm_at = 0.0
         self.current: Assignment | None = None
         self.was_assigned = False
@@ -196,7 +197,15 @@ class Partitions:
         self._signals.emit(PartitionsAssigned(len(assigned)))
 
     async def partitions_revoked(self) -> None:
-        """No new attempts; calls under way may end; what is settled is committed."""
+        """No new attempts; calls under way may end; what is settled is committed.
+
+        Who leaves calls this, and so does the source when another member leaves at the same time:
+        neither returns before that is done, since the source then takes commits no more.
+        """
+        async with self._revoking:
+            await self._revoke()
+
+    async def _revoke(self) -> None:
         assignment = self.current
         if assignment is None:
             return

@@ -257,6 +257,27 @@ async def test_a_revocation_waits_for_calls_under_way_only_and_commits():
         assert member.backpressure.records == 0
 
 
+@pytest.mark.parametrize("group_is_first", [False, True])
+async def test_who_leaves_while_the_group_revokes_commits_all_the_same(group_is_first):
+    """All members stop at once: each hears of the others' leaving amid its own."""
+    async with small_world() as world:
+        world.codepipeline.seconds = 5.0
+        member = await world.member()
+        world.send("a:succeeded:1", "b:succeeded:1")
+        await asyncio.sleep(1)
+        revocations = [
+            lambda: member.partitions.partitions_revoked(),
+            lambda: member.source.revoked(world.group.generation),
+        ]
+        first, second = reversed(revocations) if group_is_first else revocations
+        under_way = asyncio.create_task(first())
+        await asyncio.sleep(1)
+        await second()
+        await member.source.stop()
+        await under_way
+        assert world.committed() == 2
+
+
 async def test_no_attempt_begins_while_the_partitions_may_be_somebody_elses():
     async with small_world() as world:
         world.codepipeline.answers("again", THROTTLED)
