@@ -275,8 +275,8 @@ def slow(seconds: float) -> Play:
 
 
 async def test_a_hanging_worker_that_answers_now_and_then_lives(stand: Stand) -> None:
-    stand.run(slow(0.08), count=1, listening=Listening(0.01, 0.03, most_silences=60))
-    await wait_until(lambda: stand.lines().count("told metrics") > 30)
+    stand.run(slow(0.15), count=1, listening=Listening(0.01, 0.01, most_silences=100))
+    await wait_until(lambda: stand.lines().count("told metrics") > 25)
     assert stand.told("a worker has not answered") == []
     terminate()
     assert await stand.wait_ended() == 0

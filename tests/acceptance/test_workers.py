@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.simulation.codepipeline import CodePipelineSimulator
+from gateway.simulation.faults import Fault, FaultKind
 from tests.acceptance.conftest import PARTITIONS
 from tests.acceptance.gateway_process import GatewayProcess, Stage
 from tests.acceptance.test_lifecycle import (
@@ -127,10 +128,11 @@ async def test_sigterm_to_all_processes_drains_every_worker_and_leaves_everythin
     stage: Stage, simulator: CodePipelineSimulator
 ) -> None:
     """As systemd does it, and more: each worker is told three times, which skips no drain."""
-    gateway = await stage.started(*TWO)
+    simulator.faults.add(Fault(FaultKind.SLOW, seconds=0.3), 0.0)
+    gateway = await stage.started(*TWO, GATEWAY_LOG__LEVEL="debug")
     await wait_shared(gateway)
     await send_all(stage, events(RESULTS))
-    await wait_until(lambda: len(simulator.books) > 100, 30)
+    await wait_until(lambda: len(simulator.books) > 20, 30)
     processes = await pids(gateway)
     leaving = asyncio.create_task(gateway.terminate())
     await wait_until(lambda: len(gateway.lines("draining")) == 2, every_seconds=0.01)
@@ -142,6 +144,7 @@ async def test_sigterm_to_all_processes_drains_every_worker_and_leaves_everythin
     left = gateway.lines("gateway stopped")
     assert sorted((line["worker"], line["unsettled"]) for line in left) == [(1, 0), (2, 0)]
     settled = await stage.outcomes()
+    assert len(settled) == sum(line["records"] for line in gateway.lines("batch read"))
     assert sum(offset or 0 for offset in await stage.committed(PARTITIONS)) == len(settled)
 
 
