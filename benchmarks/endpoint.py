@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import shutil
 import signal
 import ssl
@@ -27,8 +28,7 @@ from pathlib import Path
 
 _HEADERS_END = b"\r\n\r\n"
 _MAX_HEAD_BYTES = 65_536
-_DATE, _DATE_DIGITS = b"sent@", 17
-"""`sent@1790000000.123456`"""
+_DATE = re.compile(rb"sent@(\d{10}\.\d{6})")
 _THROTTLED = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.1\r\n"
     b"x-amzn-RequestId: 00000000-0000-4000-8000-000000000000\r\nContent-Length: 32\r\n\r\n"
@@ -52,9 +52,9 @@ class Tally:
         if head.startswith(b"POST "):
             if self.throttles_until and time.time() < self.throttles_until:
                 return _THROTTLED
-            if (dated := body.find(_DATE)) >= 0:
-                now, start = time.time(), dated + len(_DATE)
-                self.delays.append((now - float(body[start : start + _DATE_DIGITS]), now))
+            if (dated := _DATE.search(body)) is not None:
+                now = time.time()
+                self.delays.append((now - float(dated[1]), now))
             self.last_at = time.perf_counter()
             if self.posts == self.span_began_with:
                 self.first_at = self.last_at
