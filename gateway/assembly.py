@@ -107,7 +107,7 @@ def _room(target: Target, probes: ProbeDelays) -> Room:
     bounds = RoomBounds(target.room.initial, target.room.min, target.room.max)
     on_halt = target.on_halt
     give_up_seconds = math.inf if on_halt == "hold" else on_halt.dead_letter_after_seconds
-    room = Room(bounds, probes, give_up_seconds)
+    room = Room(bounds, probes, give_up_seconds, Random().random)
     if target.hold:
         room.hold(now=0.0)
     return room

@@ -148,10 +148,16 @@ class DeadLetters(Section):
 
 
 class Room(Section):
-    """Bounds of the adaptive limit of concurrent calls to one target."""
+    """Bounds of the adaptive limit of concurrent calls to one target, in each replica."""
 
     initial: Whole = _setting(20, "Concurrent calls at the start.", 1, 1000)
-    min: Whole = _setting(1, "Concurrent calls at least, however much AWS throttles.", 1, 1000)
+    min: Number = _setting(
+        0.025,
+        "Concurrent calls at least, however much AWS throttles. Below one: a part of the time, "
+        "with pauses between calls; 0.025 lets 40 replicas share an account that bears one call.",
+        0.001,
+        1000,
+    )
     max: Whole = _setting(100, "Concurrent calls at most.", 1, 1000)
 
 

@@ -22,6 +22,7 @@ from random import Random
 from gateway.core.endings import Endings
 from gateway.core.lanes import Lanes
 from gateway.core.model import Certainty, Failure, Operation, OutcomeKind, Reason, Verdict
+from gateway.core.retry import is_throttle
 from gateway.core.retry import verdict as verdict_of
 from gateway.core.room import Room
 from gateway.core.signals import AttemptEnded, InvariantViolated, RetryScheduled
@@ -94,7 +95,7 @@ class Deliveries:
         self._world = world
         self._lanes: Lanes[Delivery] = Lanes()
         self._retries: dict[int, asyncio.TimerHandle] = {}
-        self._probes: dict[str, asyncio.TimerHandle] = {}
+        self._turns: dict[str, asyncio.TimerHandle] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._calling: set[int] = set()
         self._is_stopped = False
@@ -131,7 +132,7 @@ class Deliveries:
         """Begins no more attempts and forgets what has none under way: those records stay
         unsettled and will be read again."""
         self._is_stopped = True
-        for timer in (*self._retries.values(), *self._probes.values()):
+        for timer in (*self._retries.values(), *self._turns.values()):
             timer.cancel()
         self._retries.clear()
         for delivery in self._lanes:
@@ -172,12 +173,12 @@ class Deliveries:
         self._lineups[finished.target].waiting -= 1
         return self._lanes.finish_head(finished.lane)
 
-    def _line_up(self, head: Delivery, *, is_first: bool = False) -> None:
+    def _line_up(self, head: Delivery, *, is_again: bool = False) -> None:
         lineup = self._lineups[head.target]
         if self._deferrals.is_surplus(head, lineup):
             self._defer_lane(head)
             return
-        lineup.append(head, is_first=is_first)
+        lineup.append(head, is_again=is_again)
         self._begin_attempts(lineup)
 
     def _defer_lane(self, head: Delivery) -> None:
@@ -216,7 +217,7 @@ class Deliveries:
         return False
 
     def _begin_attempts(self, lineup: Lineup) -> None:
-        if not lineup.room.has_place():
+        if not lineup.room.has_place() and lineup.room.opens_at is None:
             return  # as a rule; asked again by whoever leaves it
         if not self._world.is_owner():
             return  # asked again by `nudge`, at the next poll
@@ -224,7 +225,7 @@ class Deliveries:
             call = asyncio.create_task(self._attempts(lineup, delivery))
             self._calls.add(call)
             call.add_done_callback(self._call_ended)
-        self._await_probe(lineup)
+        self._await_turn(lineup)
 
     def _next_attempt(self, lineup: Lineup) -> Delivery | None:
         """Whoever is taken counts as being called from here on, not from its task's first step: a
@@ -270,8 +271,10 @@ class Deliveries:
         self, lineup: Lineup, delivery: Delivery, failure: Failure | None, began: float
     ) -> None:
         verdict = None if failure is None else verdict_of(failure)
-        self._report(delivery, failure, verdict, self._now() - began)
+        now = self._now()
+        self._report(delivery, failure, verdict, now - began)
         if failure is None or verdict is None:
+            lineup.room.accept(began, now)
             self._accepted(lineup, delivery, began)
             return
         step = self._step_after(lineup, delivery, failure, verdict, began)
@@ -284,7 +287,6 @@ class Deliveries:
                 self._hold(lineup, delivery, step, failure, began)
 
     def _accepted(self, lineup: Lineup, delivery: Delivery, began: float) -> None:
-        lineup.room.accept()
         lineup.room.note_answer(delivery.result.operation, is_refused=False)
         self._endings.learn_accepted(delivery.target, delivery.result, None)
         self._answered_well(lineup, delivery, began, is_accepted=True)
@@ -300,7 +302,7 @@ class Deliveries:
     ) -> Step:
         now = self._now()
         if verdict in (Verdict.PRESSURE, Verdict.UNEXPECTED):
-            lineup.room.shrink(began, now)
+            lineup.room.shrink(began, now, is_throttle=is_throttle(failure))
         if verdict is Verdict.ENDED:
             self._endings.prove(delivery.target)
         circumstances = self._circumstances(delivery, lineup.room)
@@ -309,7 +311,7 @@ class Deliveries:
             lineup.refused(delivery, failure.code, now)
             self._defer_surplus(lineup, delivery.result.operation)
         if verdict in _THE_ACCOUNT_IS_WELL:
-            lineup.room.grow()
+            lineup.room.grow(began, now)
         if verdict in _THE_ACCOUNT_IS_WELL and step != Hold(UNPROVEN):
             self._answered_well(lineup, delivery, began, is_accepted=False)
         if not isinstance(step, Hold):
@@ -375,9 +377,9 @@ class Deliveries:
         )
 
     def _line_up_again(self, delivery: Delivery) -> None:
-        """Before those that were never tried: the oldest results hold the watermark."""
+        """By turns with those that were never tried."""
         del self._retries[id(delivery)]
-        self._line_up(delivery, is_first=True)
+        self._line_up(delivery, is_again=True)
 
     def _hold(
         self, lineup: Lineup, delivery: Delivery, hold: Hold, failure: Failure, began: float
@@ -389,18 +391,23 @@ class Deliveries:
         self._defer_surplus(lineup, delivery.result.operation)
         self._line_up(delivery)
 
-    def _await_probe(self, lineup: Lineup) -> None:
-        """Come back when the next canary may go."""
-        next_probe = lineup.next_probe()
-        if next_probe is None or self._is_stopped:
+    def _await_turn(self, lineup: Lineup) -> None:
+        """Come back when time alone lets somebody go."""
+        turn = lineup.next_turn()
+        if turn is None or self._is_stopped:
             return
-        if (earlier := self._probes.get(lineup.target)) is not None:
+        if (earlier := self._turns.get(lineup.target)) is not None:
+            if earlier.when() == turn:
+                return
             earlier.cancel()
         # A timer may fire a rounding error too early, and must not spin until it is time.
-        delay = max(0.001, next_probe - self._now())
-        self._probes[lineup.target] = asyncio.get_running_loop().call_later(
-            delay, self._begin_attempts, lineup
-        )
+        at = max(turn, self._now() + 0.001)
+        loop = asyncio.get_running_loop()
+        self._turns[lineup.target] = loop.call_at(at, self._turn_has_come, lineup)
+
+    def _turn_has_come(self, lineup: Lineup) -> None:
+        del self._turns[lineup.target]
+        self._begin_attempts(lineup)
 
     def _report(
         self, delivery: Delivery, failure: Failure | None, verdict: Verdict | None, seconds: float

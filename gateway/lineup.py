@@ -37,8 +37,14 @@ class Delivery:
         return (self.target, self.result.job_id)
 
 
+_Queues = dict[Operation, deque[tuple[int, Delivery]]]
+
+
 class Lineup:
     """Heads of lanes that wait for room at one target, oldest first among those that may go.
+
+    Those that were tried before go first, since the oldest results hold the watermark, but by
+    turns with those that were not: what is throttled for ever keeps nobody else from being tried.
 
     Of a halted operation nobody goes but one canary at a time, when its time has come; another
     delivery each time, because those that come back go to the end. The room is shared with the
@@ -52,51 +58,78 @@ class Lineup:
         self.waiting = 0
         """Deliveries in lanes of this target."""
         self._arrivals = 0
-        self._ready: dict[Operation, deque[tuple[int, Delivery]]] = {
-            operation: deque() for operation in Operation
-        }
+        self._ready: _Queues = {operation: deque() for operation in Operation}
+        self._again: _Queues = {operation: deque() for operation in Operation}
+        """Those that were tried before."""
+        self._waiting_again = 0
+        self._is_turn_of_ready = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._ready.values()))
+        return self._waiting_again + sum(map(len, self._ready.values()))
 
     def held(self) -> int:
         """Heads whose operation is halted."""
-        return sum(len(self._ready[operation]) for operation in self.room.halts())
+        return sum(map(self.held_of, self.room.halts()))
 
     def held_of(self, operation: Operation) -> int:
         """Heads of this operation that wait here: while it is halted, its future canaries."""
-        return len(self._ready[operation])
+        return len(self._ready[operation]) + len(self._again[operation])
 
     def take_surplus(self, operation: Operation, keep: int) -> list[Delivery]:
         """Heads of this operation beyond the first `keep`; they stand here no more."""
-        queue = self._ready[operation]
-        return [queue.pop()[1] for _ in range(len(queue) - keep)][::-1]
+        surplus: list[Delivery] = []
+        for _ in range(self.held_of(operation) - keep):
+            queue = self._ready[operation]
+            if not queue:
+                queue = self._again[operation]
+                self._waiting_again -= 1
+            surplus.append(queue.pop()[1])
+        return surplus[::-1]
 
-    def append(self, delivery: Delivery, *, is_first: bool = False) -> None:
-        """Stands behind all others; or before them, if it has stood here before."""
-        queue = self._ready[delivery.result.operation]
-        if is_first:
-            queue.appendleft((0, delivery))
-            return
+    def append(self, delivery: Delivery, *, is_again: bool = False) -> None:
+        """Stands behind all others; or behind those that were tried before, as it was."""
         self._arrivals += 1
-        queue.append((self._arrivals, delivery))
+        if is_again:
+            self._waiting_again += 1
+        queues = self._again if is_again else self._ready
+        queues[delivery.result.operation].append((self._arrivals, delivery))
 
     def take(self, now: float) -> Delivery | None:
         """The next delivery to attempt, which holds a place in the room from here on, or None."""
-        if not self.room.has_place():
+        if not self.room.has_place() and not self.room.reopen(now):
+            if self.room.opens_at is not None and len(self) > self.held():
+                self.room.hold_back()
             return None
+        delivery = self._next(now)
+        if delivery is None:
+            return None
+        if self.room.halted(delivery.result.operation):
+            self.room.begin_probe(delivery.result.operation)
+        self.room.enter(now)
+        return delivery
+
+    def _next(self, now: float) -> Delivery | None:
+        if not self._waiting_again:
+            return self._oldest(self._ready, now)
+        if self._is_turn_of_ready:
+            self._is_turn_of_ready = False
+            delivery = self._oldest(self._ready, now)
+            if delivery is not None:
+                return delivery
+        delivery = self._oldest(self._again, now)
+        if delivery is None:
+            return self._oldest(self._ready, now)
+        self._waiting_again -= 1
+        self._is_turn_of_ready = True
+        return delivery
+
+    def _oldest(self, queues: _Queues, now: float) -> Delivery | None:
         oldest: deque[tuple[int, Delivery]] | None = None
-        for operation, queue in self._ready.items():
+        for operation, queue in queues.items():
             is_older = queue and (oldest is None or queue[0][0] < oldest[0][0])
             if is_older and self._may_go(operation, now):
                 oldest = queue
-        if oldest is None:
-            return None
-        _, delivery = oldest.popleft()
-        if self.room.halted(delivery.result.operation):
-            self.room.begin_probe(delivery.result.operation)
-        self.room.enter()
-        return delivery
+        return None if oldest is None else oldest.popleft()[1]
 
     def was_not_called(self, delivery: Delivery) -> None:
         """It was taken and will not be attempted. If it was the canary, another may go."""
@@ -148,14 +181,17 @@ class Lineup:
         if halt is not None and halt.is_probing and began >= halt.since:
             self.room.probe_failed(delivery.result.operation, now)
 
-    def next_probe(self) -> float | None:
-        """When the next canary may go, or None if nothing is halted that waits for one."""
+    def next_turn(self) -> float | None:
+        """When time alone lets somebody go: the room opens, or the next canary may leave. None if
+        nobody waits for either."""
+        if self.room.opens_at is not None:
+            return self.room.opens_at if len(self) else None
         if not self.room.is_halted():
             return None
         times = [
             halt.next_probe
             for operation, halt in self.room.halts().items()
-            if self._ready[operation] and not halt.is_probing
+            if self.held_of(operation) and not halt.is_probing
         ]
         return min(times, default=None)
 

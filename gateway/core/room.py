@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.core.model import Operation
 
@@ -16,13 +18,22 @@ BREAKER_LIFTED_BY = 3
 ON_PURPOSE = "hold"
 """Why a target halts that an operator has stopped in the settings."""
 
+CAREFUL_STEP: Final = 1 / 64
+"""What a call adds to the limit of a target that throttles, at one call and below it. More finds
+a risen limit sooner, and is throttled more often for it (ADR 0021 has the measurements)."""
+LONGEST_PAUSE_SECONDS: Final = 10.0
+"""However slow the target and however low the limit: what is over must be noticed."""
+LATENESS_SECONDS: Final = 0.002
+"""By so much timers are late. The call that one was late for does not delay those after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoomBounds:
-    """How many calls of one target may be under way at once, in one process."""
+    """How many calls of one target may be under way at once, in one process. Less than one: a part
+    of the time."""
 
     initial: int = 20
-    minimum: int = 1
+    minimum: float = 1 / 40
     maximum: int = 100
 
 
@@ -49,57 +60,144 @@ class Halt:
 
 
 class Room:
-    """The right to call one target now. Never more than `limit` calls hold it, and a halted
-    operation is called by one canary at a time.
+    """The right to call one target now. Never more than `limit` calls hold it, rounded up, and a
+    halted operation is called by one canary at a time.
 
     The limit learns: it doubles a round trip until the first pressure, then grows by one a round
     trip, and is halved by pressure, once for all calls that were under way together. It grows
-    only when it was the limit that held calls back.
+    only when it was the limit that held calls back, and slowness alone never shrinks it.
+
+        limit 8     eight calls at once            ████████
+        limit 1     one after the other            █ █ █ █
+        limit 1/4   a quarter of a call            █       █
+
+    A target that throttles has a limit that others may share, and whoever takes a place the moment
+    it is left keeps it from all others. Until the limit is at its maximum again, calls are
+    therefore spaced in time: begun one by one, `limit` of them in the time that one takes. And it
+    grows more slowly the lower it is, for the next throttle to be worth it, until it is past where
+    it was last throttled. A room that is closed has to be asked again at `opens_at`; nothing here
+    has a clock.
+
+    After trouble in which nothing went well the limit doubles until half of what was borne before.
+    A target that is unwell without throttling keeps one call while some of them go well.
     """
 
     def __init__(
-        self, bounds: RoomBounds, probes: ProbeDelays, give_up_seconds: float = math.inf
+        self,
+        bounds: RoomBounds,
+        probes: ProbeDelays,
+        give_up_seconds: float = math.inf,
+        chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
+        """`chance` is random, in [0, 1): it keeps replicas from calling in step."""
         self._bounds = bounds
         self._probes = probes
         self._give_up_seconds = give_up_seconds
+        self._chance = chance
         self._halts: dict[Operation, Halt] = {}
         self._recent: dict[Operation, deque[bool]] = {}
         self._slow_start_until = float(bounds.maximum)
         self._shrunk_at = float("-inf")
-        self.limit = float(bounds.initial)
+        self._call_seconds = 0.1
+        """How long the last call took that went well; at first a guess."""
+        self._has_gone_well = True
+        """Some call that began after the limit shrank."""
+        self._is_throttled = False
+        self._is_spaced = False
+        self._is_held_back = False
+        self._next_start = float("-inf")
+        self._places = 0
+        self.opens_at: float | None = None
+        """While it is closed: when it may be asked again."""
         self.in_flight = 0
         self.accepted = 0
+        self._set(float(bounds.initial))
 
     def has_place(self) -> bool:
-        return self.in_flight < int(self.limit)
+        return self.in_flight < self._places
 
-    def enter(self) -> None:
+    def enter(self, now: float) -> None:
         self.in_flight += 1
+        if self._is_spaced:
+            self._close(now)
 
     def leave(self) -> None:
         self.in_flight -= 1
 
-    def accept(self) -> None:
+    def reopen(self, now: float) -> bool:
+        """True if it was closed, its time has come, and there is a place."""
+        if self.opens_at is None or now < self.opens_at:
+            return False
+        self.opens_at = None
+        self._set(self.limit)
+        return self.has_place()
+
+    def hold_back(self) -> None:
+        """Somebody would go if it were not closed."""
+        self._is_held_back = True
+
+    def accept(self, began: float, now: float) -> None:
         """A call was accepted."""
         self.accepted += 1
-        self.grow()
+        self.grow(began, now)
 
-    def grow(self) -> None:
+    def grow(self, began: float, now: float) -> None:
         """A call was answered by a service that is well, whatever it said. To be called while the
-        call still holds its place."""
-        if self.in_flight < int(self.limit):
+        call still holds its place. A call from before the last pressure says nothing about the
+        limit since."""
+        if began <= self._shrunk_at:
             return
-        step = 1.0 if self.limit < self._slow_start_until else 1.0 / self.limit
-        self.limit = min(float(self._bounds.maximum), self.limit + step)
+        self._call_seconds = now - began
+        self._has_gone_well = True
+        if self._is_spaced:
+            if not self._is_held_back:
+                return
+            self._is_held_back = False
+        elif self.in_flight < self._places:
+            return
+        self._set(min(float(self._bounds.maximum), self.limit + self._step()))
 
-    def shrink(self, began: float, now: float) -> None:
+    def shrink(self, began: float, now: float, *, is_throttle: bool) -> None:
         """A call that began at `began` met pressure."""
         if began <= self._shrunk_at:
             return
         self._shrunk_at = now
-        self.limit = max(float(self._bounds.minimum), self.limit / 2)
-        self._slow_start_until = self.limit
+        half = max(float(self._bounds.minimum), self.limit / 2)
+        if self._has_gone_well and (is_throttle or not self._is_throttled):
+            self._slow_start_until = half
+        if self._has_gone_well and not is_throttle:
+            half = max(half, min(1.0, self.limit))
+        self._has_gone_well = False
+        self._is_throttled = self._is_throttled or is_throttle
+        self._set(half)
+
+    def _step(self) -> float:
+        limit = self.limit
+        if limit < self._slow_start_until:
+            return min(1.0, limit, self._slow_start_until - limit)
+        if self._is_throttled:
+            careful = min(1.0 / limit, CAREFUL_STEP * max(1.0, math.sqrt(limit)))
+            past = limit / (2 * self._slow_start_until)
+            return min(1.0, limit, careful * max(1.0, past * past))
+        return min(limit, 1.0 / limit)
+
+    def _set(self, limit: float) -> None:
+        self.limit = limit
+        self._is_throttled = self._is_throttled and limit < self._bounds.maximum
+        self._is_spaced = self._is_throttled or limit < 1.0
+        if not self._is_spaced:
+            self.opens_at = None
+        if self.opens_at is None:
+            # Spaced calls that take longer than the last one did would hold up the next ones.
+            self._places = math.ceil(limit) if self._is_spaced else int(limit)
+
+    def _close(self, now: float) -> None:
+        pause = self._call_seconds / self.limit * (0.75 + 0.5 * self._chance())
+        earliest = max(self._next_start, now - LATENESS_SECONDS)
+        self._next_start = earliest + min(LONGEST_PAUSE_SECONDS, pause)
+        if self._next_start > now:
+            self.opens_at = self._next_start
+            self._places = 0
 
     def halt(self, operation: Operation, why: str, code: str, now: float) -> bool:
         """Stop calling this operation. True if it was not halted before; otherwise the newest

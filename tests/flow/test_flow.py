@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.backpressure import Budgets
 from gateway.core.model import Certainty, CommitPoint, Failure, OutcomeKind, Partition, Reason
+from gateway.core.room import RoomBounds
 from gateway.core.signals import (
     FarAhead,
     IntakePaused,
@@ -593,6 +594,60 @@ async def test_results_that_fail_for_ever_do_not_stall_the_intake():
         await asyncio.sleep(3000)
         assert len([value for value in world.kinds() if value.startswith("good")]) == 200
         assert not world.dead_letters.durable, "a throttle is the account's, not the event's"
+
+
+async def test_what_is_throttled_for_ever_does_not_keep_the_untried_waiting():
+    async with small_world() as world:
+        world.room = RoomBounds(1, 1, 1)
+        world.codepipeline.seconds = 0.1
+        for number in range(100):
+            world.codepipeline.answers(f"bad{number}", *[THROTTLED] * 5000)
+        await world.member()
+        world.send(*(f"bad{number}:succeeded:1" for number in range(100)))
+        await asyncio.sleep(60)
+        world.send(*(f"good{number}:succeeded:1" for number in range(100)))
+        await asyncio.sleep(25)
+        assert len(world.kinds()) == 100, "every second call is theirs: twenty seconds and a bit"
+
+
+async def test_below_one_call_the_calls_are_spaced_in_time_and_go_on_by_themselves():
+    async with small_world() as world:
+        world.room = RoomBounds(1, 0.25, 1)
+        world.codepipeline.seconds = 0.01
+        world.codepipeline.default["default"] = THROTTLED
+        member = await world.member()
+        world.send(*(f"job{number}:succeeded:1" for number in range(40)))
+        await asyncio.sleep(100)
+        assert member.rooms["default"].limit == 0.25
+        begun = [call.began for call in world.codepipeline.calls]
+        assert 200 <= len(begun) <= 300, "0.1 s is the guess of how long a call takes"
+
+
+async def test_who_waits_for_a_closed_room_is_woken_when_it_opens():
+    async with small_world() as world:
+        world.room = RoomBounds(1, 0.5, 1)
+        world.codepipeline.seconds = 0.01
+        world.codepipeline.answers("first", THROTTLED)
+        await world.member()
+        world.send("first:succeeded:1", *(f"job{number}:succeeded:1" for number in range(60)))
+        await asyncio.sleep(2.2)
+        assert len(world.codepipeline.calls) >= 60, "two hundredths of a second for each"
+
+
+async def test_a_closed_room_opens_for_what_comes_later():
+    async with small_world() as world:
+        world.room = RoomBounds(1, 0.25, 1)
+        world.codepipeline.answers("a", THROTTLED, THROTTLED, None)
+        member = await world.member()
+        world.send("a:succeeded:1")
+        await asyncio.sleep(60)
+        world.send("b:succeeded:1")
+        await asyncio.sleep(1.5)
+        assert world.kinds() == {"a:succeeded:1": "accepted", "b:succeeded:1": "accepted"}
+        world.send("c:succeeded:1", "d:succeeded:1")
+        await asyncio.sleep(30)
+        assert len(world.kinds()) == 4
+        assert member.rooms["default"].in_flight == 0
 
 
 async def test_the_breaker_keeps_a_fleet_out_of_the_dead_letters_and_three_acceptances_lift_it():

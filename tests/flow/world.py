@@ -130,7 +130,7 @@ class Member:
         self.told = Told()
         self.endings = Endings(1000)
         self.rooms = {
-            target: Room(RoomBounds(4, 1, 8), ProbeDelays(1.0, 8.0), world.give_up_seconds)
+            target: Room(world.room, ProbeDelays(1.0, 8.0), world.give_up_seconds)
             for target in ("default", "other")
         }
         self.is_owner = True
@@ -230,6 +230,7 @@ class SmallWorld:
         self.share = 10_000
         self.give_up_seconds = math.inf
         self.retries = 10_000
+        self.room = RoomBounds(4, 1, 8)
         self.hears_after: float | None = None
         """Seconds from an outcome to every member's ear; None: they do not listen."""
         self.shares_digests = True

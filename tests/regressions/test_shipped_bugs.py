@@ -15,6 +15,7 @@ import pytest
 from gateway.core.backpressure import Budgets
 from gateway.core.model import CommitPoint, Partition
 from gateway.core.note import LONGEST, decode
+from gateway.core.room import RoomBounds
 from gateway.core.signals import IntakePaused
 from gateway.ports import Assigned
 from gateway.simulation.log import DeadLettersInMemory
@@ -167,6 +168,7 @@ async def test_astubbs_parallel_consumer_487_retries_for_ever_do_not_stall_the_i
     """A steady share of records that fail for ever filled the queue within a minute."""
     async with small_world() as world:
         world.retries = 4
+        world.room = RoomBounds(4, 4, 4)  # what a throttle makes of the room is not at issue
         for number in range(0, 200, 10):
             world.codepipeline.answers(f"job{number}", *[THROTTLED] * 100_000)
         member = await world.member(Budgets(records=15, bytes=UNLIMITED, lanes=UNLIMITED))

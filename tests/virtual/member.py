@@ -73,7 +73,7 @@ def configuration(chance: Random, targets: tuple[str, ...]) -> Configuration:
         give_up_seconds=8.0 if chance.random() < 0.1 else math.inf,
         max_batch_records=chance.choice((1, 5, 100)),
         endings=1000,
-        room=RoomBounds(chance.choice((1, 4)), 1, 8),
+        room=RoomBounds(chance.choice((1, 4)), chance.choice((0.1, 1)), 8),
         shares_digests=chance.random() < 0.7,
         deadline_seconds=3600.0,
     )
