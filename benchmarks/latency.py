@@ -107,7 +107,8 @@ async def open_loop(
         delays = await stage.endpoint.delays()
         scene.over.set()
         await trouble
-    measured = [delay for delay, at in delays if at - delay >= began + WARM_SECONDS]
+    first_measured = began + WARM_SECONDS - 0.5 / rate  # moments are rounded
+    measured = [delay for delay, at in delays if at - delay > first_measured]
     return _summed_up(rate, measured)
 
 
