@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from aiohttp import ClientConnectorCertificateError, ClientConnectorError
 from botocore.exceptions import (
     BotoCoreError,
@@ -43,8 +44,10 @@ from gateway.core.retry import (
     BAD_CERTIFICATE,
     NO_REQUEST_ID,
     REFUSED_CREDENTIALS,
+    THROTTLES,
     UNKNOWN_HOST,
     UNREADABLE_ANSWER,
+    VERDICTS,
     is_throttle,
     verdict,
 )
@@ -54,6 +57,10 @@ from gateway.ports import SignalSink
 if TYPE_CHECKING:
     from types_aiobotocore_codepipeline import CodePipelineClient
 
+WITHHELD: Final = "CodeWithheld"
+"""Stands for a code that repeats what was sent."""
+_WORTH_HIDING = 4
+"""Characters of a client token: shorter ones stand in every other word."""
 OPENING: Final = "client"
 """Stands for the operation that failed on the way, when it was none of AWS's: opening a client,
 finding credentials."""
@@ -79,6 +86,8 @@ class CodePipelineCalls:
         trust = self._trust[target]
         may_go_lean = trust.may_go_lean(result, self._now())
         failure, was_lean = await self._attempt(target, result, may_go_lean)
+        if failure is not None:
+            failure = without_echo(failure, result)
         if failure is not None and failure.code in REFUSED_CREDENTIALS:
             self._clients.distrust(target)
         if was_lean:
@@ -115,6 +124,19 @@ async def call(client: CodePipelineClient, result: JobResult, is_lean: bool) -> 
     if metadata.get("RequestId"):
         return None
     return Failure(NO_REQUEST_ID, metadata.get("HTTPStatusCode"), is_unknown=True)
+
+
+def without_echo(failure: Failure, result: JobResult) -> Failure:
+    """Codes end in logs, and an endpoint may say back what it was sent, client token included: of
+    a code that nobody knows and that stands in the request, or holds its token, nothing is kept."""
+    code = failure.code
+    if failure.status is None or code in VERDICTS or code in THROTTLES:
+        return failure
+    if code == str(failure.status):
+        return failure
+    token = orjson.loads(result.body).get("clientToken", "")
+    is_echo = code.encode() in result.body or (len(token) >= _WORTH_HIDING and token in code)
+    return replace(failure, code=WITHHELD) if is_echo else failure
 
 
 def failure_on_the_way(error: Exception) -> Failure:

@@ -19,7 +19,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 MOST_HEAD_BYTES: Final = 32_768
 """Of one answer, and of the 1xx before it."""
 MOST_BODY_BYTES: Final = 1_048_576
-_BUFFER_BYTES: Final = 4096
+_MOST_BYTES: Final = MOST_HEAD_BYTES + 2 * MOST_BODY_BYTES
+"""Of everything that is one answer: chunks have heads and tails of their own."""
+BUFFER_BYTES: Final = 4096
 _SWITCHING_PROTOCOLS: Final = 101
 
 
@@ -52,14 +54,15 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._lender = lender
         self._now = now
         self._new_future = asyncio.get_running_loop().create_future
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[RawAnswer] | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._content: bytearray | None = None
-        self._head_bytes = 0
+        self._head_bytes = self._bytes = 0
         self._has_head = self._is_whole = self._is_surplus = self._stays_open = False
+        self._may_be_more = False
         self.heard_at = now()
         """When something last happened: a request was sent, or a part of an answer came."""
 
@@ -76,7 +79,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or self._answer is not None:
             raise RuntimeError("one exchange at a time, on an open connection")
-        self._headers, self._content, self._head_bytes = [], None, 0
+        self._headers, self._content = [], None
+        self._head_bytes = self._bytes = 0
         self._has_head = self._is_whole = False
         answer = self._answer = self._new_future()
         self.heard_at = self._now()
@@ -113,8 +117,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         except (HttpParserError, HttpParserUpgrade) as error:
             self.fail(self._complaint(error))
             return
+        self._may_be_more = nbytes == BUFFER_BYTES
         if self._is_whole:
             self._end()
+            return
+        self._bytes += nbytes
+        if self._bytes > _MOST_BYTES:
+            self.fail(UnreadableAnswerError("it is too long"))
             return
         self.heard_at = self._now()
         if not self._has_head:
@@ -136,7 +145,8 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._is_surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        if not self._has_head:  # else it is a trailer, which says nothing to us
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._has_head = True
@@ -166,8 +176,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             self.fail(UnreadableAnswerError("more came than one answer"))
             return
         answer.set_result(self._read())
-        # An answer that overtook its request: the rest of it would go before the next one.
-        if self._stays_open and not transport.get_write_buffer_size():
+        # An answer that overtook its request: the rest of it would go before the next one. A full
+        # buffer: there may be more behind the answer, and it would answer the next request.
+        is_clean = not self._may_be_more and not transport.get_write_buffer_size()
+        if self._stays_open and is_clean:
             self._answer = None
             self._lender.take_back(self)
         else:

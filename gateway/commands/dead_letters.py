@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gateway import assembly
 from gateway.adapters.kafka_client import TROUBLE
@@ -311,10 +311,15 @@ def _member(text: str) -> tuple[tuple[str, ...], Any]:
     names = tuple(path.removeprefix("$.").split("."))
     try:
         if is_there and all(names):
-            return names, json.loads(value)
+            return names, json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         pass
     raise WrongUse("--set: must be MEMBER=JSON, as in executionDetails.percentComplete=100")
+
+
+def _no_constant(name: str) -> NoReturn:
+    """NaN and Infinity are no JSON: a replay with one would come back as malformed."""
+    raise ValueError(name)
 
 
 def _header(text: str) -> tuple[str, bytes]:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from gateway.adapters.aws_clients import TargetAccess
 from gateway.adapters.aws_wire import arguments
-from gateway.adapters.codepipeline import failure_of_call, failure_on_the_way
+from gateway.adapters.codepipeline import WITHHELD, failure_of_call, failure_on_the_way
 from gateway.core.model import Failure, JobResult, Operation, Verdict
 from gateway.core.retry import verdict
 from gateway.simulation.codepipeline import CodePipelineSimulator
@@ -406,6 +406,31 @@ def _results() -> Iterator[JobResult]:
     for operation in Operation:
         yield job_result(operation)
     yield job_result(outputVariables={"canary-variable": "canary-value"})
+
+
+@pytest.mark.parametrize(
+    "said", ["canary-client-token", "It.was.canary-client-token", "canary-message"]
+)
+async def test_a_code_that_repeats_what_was_sent_is_withheld(said: str) -> None:
+    async with (
+        serving(error(400, said)) as endpoint,
+        calling(TargetAccess(REGION, endpoint=endpoint)) as world,
+    ):
+        failure = await world.put(job_result(Operation.THIRD_PARTY_JOB_FAILURE))
+    assert failure is not None
+    assert (failure.code, failure.status) == (WITHHELD, 400)
+
+
+async def test_a_code_that_is_known_is_kept_whatever_the_request_says() -> None:
+    summary = {"summary": "failed with ThrottlingException, JobNotFoundException, NewException"}
+    for code in ("ThrottlingException", "JobNotFoundException"):
+        async with (
+            serving(error(400, code)) as endpoint,
+            calling(TargetAccess(REGION, endpoint=endpoint)) as world,
+        ):
+            failure = await world.put_until_believed(job_result(executionDetails=summary))
+        assert failure is not None
+        assert failure.code == code
 
 
 @pytest.mark.parametrize("answering", [error(400, "ValidationException"), *UNKNOWN[:3]])

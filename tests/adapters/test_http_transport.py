@@ -11,7 +11,7 @@ import pytest
 
 from gateway.adapters.aws_transport import Transport
 from gateway.adapters.aws_wire import Answer
-from gateway.adapters.http_connection import MOST_BODY_BYTES
+from gateway.adapters.http_connection import BUFFER_BYTES, MOST_BODY_BYTES
 from tests.adapters.http_world import (
     OK,
     Say,
@@ -247,6 +247,40 @@ async def test_an_answer_with_more_behind_it_is_believed_by_nobody(more: bytes) 
         assert await poster.failed() == UNREADABLE
         await server.wait_left()
         assert await poster.post() == FINE
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+async def test_a_second_answer_that_begins_where_a_read_ends_answers_nobody(reads: int) -> None:
+    """What fills the buffer is a whole answer, and the next one is still to be read."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Long: \r\n\r\n"
+    padding = b"x" * (reads * BUFFER_BYTES - len(head) - 2)
+    first = head.replace(b"X-Long: ", b"X-Long: " + padding) + b"{}"
+    assert len(first) == reads * BUFFER_BYTES
+    async with (
+        serving(saying_once(first + OK.replace(b"{}", b"!!"), then=hang_on)) as server,
+        posting("httptools", server.endpoint) as poster,
+    ):
+        assert (await poster.post()).content == b"{}"
+        assert await poster.post() == FINE
+        assert [number for number, _ in server.requests] == [1, 2], "on a connection of its own"
+
+
+async def test_trailers_are_neither_kept_nor_without_end() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    async with (
+        serving(answering(chunked + b"X-More: 1\r\n\r\n")) as server,
+        posting("httptools", server.endpoint) as poster,
+    ):
+        answer = await poster.post()
+        assert (answer.content, answer.headers) == (b"{}", {"transfer-encoding": "chunked"})
+    for endless in (b"X-More: 1\r\n", b"X-Long: " + b"x" * 99_990 + b"\r\n"):
+        said = chunked + endless * (4 * MOST_BODY_BYTES // len(endless))
+        async with (
+            serving(saying_once(said, then=hang_on)) as server,
+            posting("httptools", server.endpoint) as poster,
+        ):
+            assert await poster.failed() == UNREADABLE
+            await server.wait_left()
 
 
 async def test_an_interim_answer_is_no_reason_to_wait_for_ever() -> None:
