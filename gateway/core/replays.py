@@ -34,7 +34,7 @@ OWN_HEADERS = frozenset(
 
 _COUNT_FORM = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 _TIMESTAMP_FORM = re.compile("-?[0-9]{1,18}", re.ASCII)
-_SOURCE_FORM = re.compile(r"([^/]{1,249})/([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
+_SOURCE_FORM = re.compile(r"([^/]{1,249})/([0-9]{1,9})/([0-9]{1,19})", re.ASCII)
 
 
 class Fate(StrEnum):

@@ -411,6 +411,7 @@ async def test_what_strangers_wrote_is_passed_over_with_a_sentence(stage: Stage)
         ["replay", "--at", "somewhere"],
         ["replay", "--all", "--set", "member"],
         ["replay", "--all", "--set", "member={"],
+        ["replay", "--all", "--set", "member=NaN"],
         ["replay", "--all", "--header", "name"],
         ["replay", "--all", "--value-from", "no/such/file"],
         ["replay", "--all", "--rate", "0"],

@@ -221,6 +221,7 @@ def test_headers_are_replaced_and_left_out() -> None:
         ("/0/7", None),
         ("a/b/0/7", None),
         ("a/-1/7", None),
+        ("a/0/9223372036854775807", Source("a", 0, 2**63 - 1)),
         ("a/0/" + "9" * 30, None),
         ("", None),
     ],
