@@ -34,6 +34,7 @@ OWN_HEADERS = frozenset(
 
 _COUNT_FORM = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 _TIMESTAMP_FORM = re.compile("-?[0-9]{1,18}", re.ASCII)
+_LATEST_MS = 10**18 - 1
 _SOURCE_FORM = re.compile(r"([^/]{1,249})/([0-9]{1,9})/([0-9]{1,19})", re.ASCII)
 
 
@@ -261,7 +262,8 @@ def _original_timestamp_ms(record: Record) -> int:
     text = _text(record, ORIGINAL_TIMESTAMP_HEADER)
     if text is not None and _TIMESTAMP_FORM.fullmatch(text):
         return int(text)
-    return round(record.timestamp * 1000)
+    # A stranger's letter may say any: what is written must be read back.
+    return max(-_LATEST_MS, min(_LATEST_MS, round(record.timestamp * 1000)))
 
 
 def _text(record: Record, name: str) -> str | None:

@@ -228,3 +228,12 @@ def test_headers_are_replaced_and_left_out() -> None:
 )
 def test_a_position_is_read_or_refused(text: str, source: Source | None) -> None:
     assert source_from(text) == source
+
+
+@pytest.mark.parametrize("timestamp", [1e300, -1e300, 1e18, -0.001, 1_790_000_000.123])
+@pytest.mark.parametrize("offset", [0, 2**63 - 1])
+def test_a_copy_is_recognised_whatever_its_dead_letter_says(timestamp: float, offset: int) -> None:
+    original = record()._replace(timestamp=timestamp, offset=offset)
+    _, key, value, headers = copy_of(original, Edit())
+    copy = record()._replace(timestamp=5.0, offset=9, key=key, value=value, headers=headers)
+    assert copied_by(copy) == identity_of(original)
