@@ -97,11 +97,13 @@ class Deferrals:
             return True
         if now < self._not_before.get(target, 0.0):
             return False
-        halts = lineup.room.halts()
-        if not halts:
-            return lineup.waiting <= self._share / 2
+        halts, operations = lineup.room.halts(), self._operations.get(target, set())
+        # The halt of one operation stops no other.
+        is_free = not halts or bool(operations - halts.keys())
+        if is_free and lineup.waiting <= self._share / 2:
+            return True
         return any(
-            operation in self._operations.get(target, ())
+            operation in operations
             and halt.why != ON_PURPOSE
             and not halt.is_probing
             and (

@@ -60,12 +60,20 @@ async def coordinate(bootstrap_servers: str) -> None:
 async def create_topics(bootstrap_servers: str, topics: Sequence[NewTopic]) -> None:
     """All of them exist, and can be written to, when it returns. Raises TopicRefused too."""
     async with _admin(bootstrap_servers) as admin:
+        await _wait_for_controller(admin)
         answer = await admin.create_topics(list(topics))
         for name, code, *_ in answer.topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
                 raise TopicRefused(f"Topic {name} cannot be created: {error.message}.")
         await _wait_for_leaders(admin, {topic.name for topic in topics})
+
+
+async def _wait_for_controller(admin: AIOKafkaAdminClient) -> None:
+    """A broker that has just come back may name none, and then aiokafka's client breaks."""
+    while admin._client.cluster.controller is None:
+        await asyncio.sleep(0.02)
+        await admin._client.force_metadata_update()
 
 
 @asynccontextmanager

@@ -322,6 +322,7 @@ async def test_a_slow_sts_outlives_the_attempts_that_wait_for_it(
         world.calls._timeouts = AttemptTimeouts(0.2)
         failure = await world.put()
         assert failure == Failure("AttemptTimeout", foreign_operation="client")
+        world.calls._timeouts = AttemptTimeouts(10.0)
         await put_until_accepted(world)
     assert len(sts.asked) == 1
 

@@ -25,6 +25,12 @@ def test_no_seed_breaks_a_guarantee(first: int) -> None:
         assert not verdict.violations, f"python -m tests.virtual --first-seed {seed} --verbose"
 
 
+def test_what_a_share_defers_comes_back_while_another_operation_is_halted() -> None:
+    """Once it did not: an operation was halted that nobody was left to probe, and everything else
+    of its target stayed in Kafka."""
+    assert not run(2376).violations
+
+
 def test_the_same_seed_is_the_same_history_in_every_process(tmp_path: Path) -> None:
     def told(hash_seed: str) -> str:
         command = [sys.executable, "-m", "tests.virtual", "--first-seed", "7", "--verbose"]
